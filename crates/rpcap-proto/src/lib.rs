@@ -1,1 +1,17 @@
-//! Placeholder.
+//! RPCAP as pure data.
+//!
+//! Everything here turns bytes into values, values into bytes, or a message and a time into what
+//! must be done about it. There is no socket, no clock, no thread and no log in this crate: the
+//! programs own those, and the tests can cut a stream at any byte and move time at will.
+//!
+//! * [`wire`]: one file per message, read through a [`wire::Reader`] that cannot leave its message.
+//! * [`deframe`]: a byte stream into messages, with a bound on what is kept.
+//! * [`session`]: the two ends of a control connection as state machines.
+//! * [`bpf`]: filter programs, validated, clamped and printed.
+//!
+//! The format itself is told in `docs/protocol.md`.
+
+pub mod bpf;
+pub mod deframe;
+pub mod session;
+pub mod wire;

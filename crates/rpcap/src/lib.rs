@@ -1,1 +1,26 @@
-//! Placeholder.
+//! The receiving end of RPCAP: talks to a packet forwarder and takes what it captures.
+//!
+//! * [`url`]: where a device is.
+//! * [`client`]: the control connection, one method per request.
+//! * [`data`]: the data connection, by TCP or UDP, into a [`sink::Sink`].
+//! * [`running`]: the two together: a capture that runs, is watched, and is ended so that nothing
+//!   of it is missed.
+//! * [`ledger`]: what became of every packet.
+//! * [`keeper`], [`file`], [`print`]: what packets are turned into.
+//!
+//! Threads and blocking sockets; every wait for a daemon has a deadline. What a daemon says is
+//! taken for what it is, the word of a stranger: lengths make no room, texts are escaped before
+//! they are shown.
+
+pub mod client;
+pub mod data;
+pub mod file;
+pub mod filter;
+pub mod keeper;
+pub mod ledger;
+pub mod linktype;
+pub mod print;
+pub mod running;
+pub mod sink;
+pub mod text;
+pub mod url;

@@ -1,2 +1,29 @@
-//! Placeholder.
-fn main() {}
+//! The program: reads the command line, does what it says, and says what went wrong in one line.
+
+mod cli;
+mod commands;
+mod exit;
+#[cfg_attr(not(unix), path = "interrupt_none.rs")]
+mod interrupt;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    // A wrong command line ends here, with clap's own text and code 2.
+    let result = match Cli::parse().command {
+        Command::Devices(args) => commands::devices::run(&args),
+        Command::Capture(args) => commands::capture::run(&args),
+        Command::Demo(args) => commands::demo::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rpcap: {}", exit::line(&error));
+            exit::code(&error).into()
+        }
+    }
+}

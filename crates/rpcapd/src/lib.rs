@@ -1,1 +1,17 @@
-//! Placeholder.
+//! The daemon's rooms; `main.rs` only opens the door.
+//!
+//! [`server`] accepts connections, [`session`] serves each on a thread of its own, and a capture
+//! runs on yet another ([`pump`]), which is the hot loop: blocks of packets from the kernel, framed
+//! into a batch, given to a [`transport`]. `DESIGN.md` tells why it is so.
+
+pub mod allow;
+pub mod cli;
+pub mod control;
+pub mod devices;
+pub mod ledger;
+pub mod logging;
+pub mod pump;
+pub mod sampler;
+pub mod server;
+pub mod session;
+pub mod transport;

@@ -1,2 +1,18 @@
-//! Placeholder.
-fn main() {}
+//! `rpcapd`: captures packets on this host and forwards them over RPCAP.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use rpcapd::{cli::Cli, logging, server};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.debug);
+    match server::run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            tracing::error!("{e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

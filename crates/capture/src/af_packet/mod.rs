@@ -1,0 +1,176 @@
+//! Capture from a Linux packet socket with a `TPACKET_V3` ring: packet(7), and *packet_mmap* in the kernel's networking
+//! documentation.
+
+mod block;
+mod control;
+mod frame;
+mod linktype;
+mod ring;
+mod setup;
+mod sys;
+mod wait;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use socket2::Socket;
+
+pub(crate) use self::{
+    block::{RingBlock, RingPackets},
+    setup::linktype,
+};
+use self::{control::Shared, frame::Format, ring::Ring, wait::Wakeup};
+use crate::{Error, LinkType, Options, capture::Control, slot::Seen};
+
+/// What [`Source::wait`] found.
+pub(crate) enum Ready {
+    /// [`Source::block`] has one.
+    Block,
+    Timeout,
+    Woken,
+    Ended,
+}
+
+/// The capturing thread's side of a ring.
+#[derive(Debug)]
+pub(crate) struct Source {
+    ring: Ring,
+    /// The only lasting owner: dropping it closes the socket, and with it go ring, filter and promiscuous mode.
+    socket: Arc<Socket>,
+    shared: Arc<Shared>,
+    format: Format,
+    /// The block that the kernel passes on next.
+    index: usize,
+    seen: Seen,
+    requested: usize,
+    block_timeout: Duration,
+    /// When to stop waiting for what a stopped ring still holds.
+    give_up: Option<Instant>,
+    /// Wake-ups in a row that brought nothing.
+    idle: u32,
+}
+
+impl Source {
+    pub(crate) fn open(device: &str, options: &Options) -> Result<Self, Error> {
+        setup::open(device, options)
+    }
+
+    pub(crate) fn linktype(&self) -> LinkType {
+        self.format.kind.linktype
+    }
+
+    pub(crate) fn ring_bytes(&self) -> usize {
+        self.ring.bytes()
+    }
+
+    pub(crate) fn ring_shrunk(&self) -> Option<usize> {
+        (self.ring.bytes() < self.requested).then_some(self.requested)
+    }
+
+    pub(crate) fn control(&self) -> Control {
+        Control(self.shared.clone())
+    }
+
+    /// Waits until there is something to tell: a full block costs no system call.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> Result<Ready, Error> {
+        if self.shared.wakeup.taken() {
+            return Ok(Ready::Woken);
+        }
+        if self.ring.is_ready(self.index) {
+            return Ok(Ready::Block);
+        }
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            // Acquire: pairs with the Release in `Shared::stop`. What is in the ring after it is all there will be.
+            let stopping = self.shared.stopping.load(Ordering::Acquire);
+            if stopping && self.is_drained() {
+                return Ok(Ready::Ended);
+            }
+            if self.shared.wakeup.taken() {
+                return Ok(Ready::Woken);
+            }
+            if self.ring.is_ready(self.index) {
+                self.idle = 0;
+                return Ok(Ready::Block);
+            }
+            let mut left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(Ready::Timeout);
+            }
+            if stopping {
+                // The ring passes its last block on by itself.
+                left = Some(left.map_or(self.block_timeout, |left| left.min(self.block_timeout)));
+            }
+            self.sleep(left, stopping)?;
+        }
+    }
+
+    /// The block that [`Source::wait`] announced.
+    pub(crate) fn block(&mut self) -> Option<RingBlock<'_>> {
+        let index = self.index;
+        if !self.ring.is_ready(index) {
+            return None;
+        }
+        // After the block's status was read: a block that the kernel filled under "accept everything" was passed on
+        // after that took effect, which was after the program for user space was published.
+        self.shared.slot.refresh(&mut self.seen);
+        self.index = (index + 1) % self.ring.blocks();
+        let owned = self.ring.take(index)?;
+        Some(RingBlock::new(owned, &self.format, self.seen.program(), &self.shared.counts))
+    }
+
+    /// Whether a stopped ring holds nothing any more, or has not moved for so long that it never will.
+    fn is_drained(&mut self) -> bool {
+        // The count first: as nothing arrives any more, a zero says that the block stays empty; a block that the kernel
+        // passes on in between keeps its count.
+        if self.ring.pending(self.index) == 0 && !self.ring.is_ready(self.index) {
+            return true;
+        }
+        let patience = self.block_timeout * 4 + Duration::from_millis(250);
+        let give_up = *self.give_up.get_or_insert_with(|| Instant::now() + patience);
+        !self.ring.is_ready(self.index) && Instant::now() >= give_up
+    }
+
+    fn sleep(&mut self, timeout: Option<Duration>, stopping: bool) -> Result<(), Error> {
+        // A wake-up without a block is not known to happen more than once; if a kernel does it, it must not cost a core.
+        let socket = (self.idle < 8).then_some(&*self.socket);
+        let nap = Duration::from_millis(1);
+        let timeout =
+            if socket.is_some() { timeout } else { Some(timeout.map_or(nap, |timeout| timeout.min(nap))) };
+        match self.shared.wakeup.sleep(socket, timeout) {
+            Wakeup::Nothing => self.idle = 0,
+            Wakeup::Readable => self.idle += 1,
+            // What the socket has to say concerns nobody who has stopped.
+            Wakeup::Failed if stopping => drop(self.socket.take_error()),
+            Wakeup::Failed => return self.failure(),
+            Wakeup::Poll(error) => return Err(Error::call("poll", &self.shared.device, error)),
+        }
+        Ok(())
+    }
+
+    /// Asks the socket what is wrong.
+    fn failure(&mut self) -> Result<(), Error> {
+        let device = &self.shared.device;
+        match self.socket.take_error() {
+            Err(error) => Err(Error::call("SO_ERROR", device, error)),
+            Ok(Some(error)) if error.raw_os_error() == Some(libc::ENETDOWN) => {
+                Err(setup::why_down(&self.socket, device))
+            }
+            Ok(Some(error)) => Err(Error::call("packet socket", device, error)),
+            // Somebody else asked first. Counted, so that it cannot spin.
+            Ok(None) => {
+                self.idle += 1;
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        // A control that outlives the capture still answers with the final numbers.
+        self.shared.close();
+    }
+}

@@ -1,0 +1,272 @@
+//! A capture, whatever its source.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{Error, Instruction, LinkType, Options, Packet, replay};
+#[cfg(target_os = "linux")]
+use crate::af_packet;
+
+/// Starts a capture on `device`, a name of [`devices::list`](crate::devices::list): an interface, or `any`.
+///
+/// When this returns, the filter is in force and packets are being collected; nothing was collected before it was.
+///
+/// # Errors
+///
+/// [`Error::NoSuchDevice`], [`Error::PermissionDenied`], [`Error::InterfaceDown`] and [`Error::BadFilter`] are what an
+/// operator, or a client, can get wrong. [`Error::Unsupported`] on systems other than Linux.
+pub fn open(device: &str, options: &Options) -> Result<Capture, Error> {
+    #[cfg(target_os = "linux")]
+    {
+        af_packet::Source::open(device, options).map(|source| Capture(Source::Ring(source)))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (device, options);
+        Err(Error::Unsupported { what: "capture from an interface" })
+    }
+}
+
+/// The link type that a capture on `device` would have. Needs no privilege.
+///
+/// # Errors
+///
+/// [`Error::NoSuchDevice`]; [`Error::Unsupported`] on systems other than Linux.
+pub fn linktype(device: &str) -> Result<LinkType, Error> {
+    #[cfg(target_os = "linux")]
+    {
+        af_packet::linktype(device)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = device;
+        Err(Error::Unsupported { what: "capture from an interface" })
+    }
+}
+
+/// A running capture. Belongs to the thread that takes its packets; the others have a [`Control`]. Dropping it ends it
+/// and gives everything back: memory, socket, promiscuous mode.
+#[derive(Debug)]
+pub struct Capture(Source);
+
+#[derive(Debug)]
+enum Source {
+    #[cfg(target_os = "linux")]
+    Ring(af_packet::Source),
+    Replay(replay::Source),
+}
+
+/// What [`Capture::next`] has to tell.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Packets.
+    Block(Block<'a>),
+    /// Nothing within the time given.
+    Timeout,
+    /// [`Control::wake`] was called.
+    Woken,
+    /// [`Control::stop`] was called, and everything captured before it has been handed out.
+    Ended,
+}
+
+impl Capture {
+    pub(crate) fn replay(source: replay::Source) -> Self {
+        Self(Source::Replay(source))
+    }
+
+    /// What the first byte of a packet means.
+    pub fn linktype(&self) -> LinkType {
+        match &self.0 {
+            #[cfg(target_os = "linux")]
+            Source::Ring(source) => source.linktype(),
+            Source::Replay(source) => source.linktype(),
+        }
+    }
+
+    /// Bytes of packet memory that this capture has.
+    pub fn ring_bytes(&self) -> usize {
+        match &self.0 {
+            #[cfg(target_os = "linux")]
+            Source::Ring(source) => source.ring_bytes(),
+            Source::Replay(source) => source.ring_bytes(),
+        }
+    }
+
+    /// The bytes asked for, if memory was short and the ring was halved until it fitted.
+    pub fn ring_shrunk(&self) -> Option<usize> {
+        match &self.0 {
+            #[cfg(target_os = "linux")]
+            Source::Ring(source) => source.ring_shrunk(),
+            Source::Replay(_) => None,
+        }
+    }
+
+    /// Waits for the next event, at most for `timeout` (`None`: without limit; zero: not at all).
+    ///
+    /// A block that is ready costs no system call. Blocks are returned in the order in which they were filled; the last
+    /// one must be dropped first, which the borrow sees to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InterfaceDown`] and [`Error::InterfaceGone`], once everything that the kernel had passed on has been
+    /// returned. The capture may be stopped and drained after that, and if the interface comes up again, packets come
+    /// again.
+    pub fn next(&mut self, timeout: Option<Duration>) -> Result<Event<'_>, Error> {
+        match &mut self.0 {
+            #[cfg(target_os = "linux")]
+            Source::Ring(source) => Ok(match source.wait(timeout)? {
+                af_packet::Ready::Block => match source.block() {
+                    Some(block) => Event::Block(Block(Inner::Ring(block))),
+                    None => Event::Timeout,
+                },
+                af_packet::Ready::Timeout => Event::Timeout,
+                af_packet::Ready::Woken => Event::Woken,
+                af_packet::Ready::Ended => Event::Ended,
+            }),
+            Source::Replay(source) => Ok(match source.wait(timeout)? {
+                replay::Ready::Block => Event::Block(Block(Inner::Replay(source.block()))),
+                replay::Ready::Timeout => Event::Timeout,
+                replay::Ready::Woken => Event::Woken,
+                replay::Ready::Ended => Event::Ended,
+            }),
+        }
+    }
+
+    /// A handle for other threads.
+    pub fn control(&self) -> Control {
+        match &self.0 {
+            #[cfg(target_os = "linux")]
+            Source::Ring(source) => source.control(),
+            Source::Replay(source) => source.control(),
+        }
+    }
+}
+
+/// Packets on loan. Dropping it returns their memory to the kernel, so the sooner the better: while it is held, the ring
+/// is that much smaller.
+#[derive(Debug)]
+pub struct Block<'a>(Inner<'a>);
+
+#[derive(Debug)]
+enum Inner<'a> {
+    #[cfg(target_os = "linux")]
+    Ring(af_packet::RingBlock<'a>),
+    Replay(replay::ReplayBlock<'a>),
+}
+
+impl Block<'_> {
+    /// The block's packets, each once: a second walk goes on where the first one ended. The packets live as long as the
+    /// block is borrowed, so several can be held at a time.
+    ///
+    /// What is not walked before the block is dropped counts as [`Stats::unread`].
+    pub fn packets(&mut self) -> Packets<'_> {
+        Packets(match &mut self.0 {
+            #[cfg(target_os = "linux")]
+            Inner::Ring(block) => PacketsInner::Ring(block.packets()),
+            Inner::Replay(block) => PacketsInner::Replay(block.packets()),
+        })
+    }
+}
+
+/// The packets of a [`Block`].
+#[derive(Debug)]
+pub struct Packets<'b>(PacketsInner<'b>);
+
+#[derive(Debug)]
+enum PacketsInner<'b> {
+    #[cfg(target_os = "linux")]
+    Ring(af_packet::RingPackets<'b>),
+    Replay(replay::ReplayPackets<'b>),
+}
+
+impl<'b> Iterator for Packets<'b> {
+    type Item = Packet<'b>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Packet<'b>> {
+        match &mut self.0 {
+            #[cfg(target_os = "linux")]
+            PacketsInner::Ring(packets) => packets.next(),
+            PacketsInner::Replay(packets) => packets.next(),
+        }
+    }
+}
+
+/// What other threads can do to a capture. None of it waits for the capturing thread. Once the capture is dropped, all
+/// of it succeeds without effect, and the statistics stay as they were.
+#[derive(Clone)]
+pub struct Control(pub(crate) Arc<dyn Handle>);
+
+/// What a source can be told.
+pub(crate) trait Handle: Send + Sync {
+    fn set_filter(&self, program: &[Instruction]) -> Result<(), Error>;
+    fn set_guard(&self, guard: &[Instruction]) -> Result<(), Error>;
+    fn stats(&self) -> Result<Stats, Error>;
+    fn stop(&self);
+    fn wake(&self);
+}
+
+impl Control {
+    /// Replaces the filter, between two packets: none gets out that neither the old filter nor the new one accepts, and
+    /// from the moment this returns, no packet is captured that the new one refuses. Packets that were captured before
+    /// may still be on their way.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadFilter`], or a failed call; the old filter stays in force then.
+    pub fn set_filter(&self, program: &[Instruction]) -> Result<(), Error> {
+        self.0.set_filter(program)
+    }
+
+    /// Replaces the guard ([`Options::guard`]), in the same way.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::set_filter`].
+    pub fn set_guard(&self, guard: &[Instruction]) -> Result<(), Error> {
+        self.0.set_guard(guard)
+    }
+
+    /// The numbers since the capture began.
+    ///
+    /// # Errors
+    ///
+    /// A failed call.
+    pub fn stats(&self) -> Result<Stats, Error> {
+        self.0.stats()
+    }
+
+    /// Ends the capture: nothing more is captured once this returns, and [`Capture::next`] hands out what was, then says
+    /// [`Event::Ended`], within a few block timeouts. From then on the statistics are final and
+    /// `received == dropped + unread + packets handed out`.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+
+    /// Makes [`Capture::next`] return [`Event::Woken`], the one that waits or else the one that is called next. Several
+    /// calls in between count as one.
+    pub fn wake(&self) {
+        self.0.wake();
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
+
+/// A capture's numbers, in packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Passed the filter, whatever became of it afterwards. While a filter runs in user space and packets wait in the
+    /// ring, it includes those that this filter has yet to see.
+    pub received: u64,
+    /// Of these, lost because the ring was full.
+    pub dropped: u64,
+    /// Lost by the interface before the kernel saw them; counted in promiscuous mode only, like libpcap's `ps_ifdrop`.
+    pub if_dropped: u64,
+    /// Of the received, in blocks that were dropped before their packets were walked.
+    pub unread: u64,
+    /// Whether the filter runs in user space, because the kernel does not take it.
+    pub filter_in_user_space: bool,
+}

@@ -1,0 +1,217 @@
+//! The command line: the one definition of every option.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use rpcap::url::{Endpoint, Url};
+use rpcap_proto::wire::{SNAPLEN_MAX, Sampling};
+
+/// Capture packets where they are, through an RPCAP daemon such as rpcapd.
+#[derive(Debug, Parser)]
+#[command(name = "rpcap", version, max_term_width = 100, after_help = crate::exit::HELP)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Devices(Devices),
+    Capture(Capture),
+    Demo(Demo),
+}
+
+/// List the devices of a daemon
+#[derive(Debug, Args)]
+#[command(after_help = crate::exit::HELP)]
+pub(crate) struct Devices {
+    /// The daemon: a name or an address, IPv6 in brackets; also as rpcap://HOST[:PORT]/
+    #[arg(value_name = "HOST[:PORT]", value_parser = endpoint)]
+    pub(crate) daemon: Endpoint,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+}
+
+/// Capture from a device of a daemon
+///
+/// Without -w, one line is printed for every packet.
+#[derive(Debug, Args)]
+#[command(after_help = crate::exit::HELP)]
+pub(crate) struct Capture {
+    /// The device, named as `rpcap devices` does; % in its name is written %25
+    #[arg(value_name = "rpcap://HOST[:PORT]/DEVICE")]
+    pub(crate) url: Url,
+
+    /// Which packets, in tcpdump's language (see pcap-filter(7)); needs libpcap
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+
+    /// Which packets, as bytecode: what `tcpdump -ddd` prints, or @ and a file that holds it
+    #[arg(long, value_name = "TEXT|@FILE", conflicts_with = "filter")]
+    pub(crate) filter_bytecode: Option<String>,
+
+    /// Write packets to a file: pcapng, or pcap if it is called .pcap; - for standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
+
+    /// Most bytes of a packet
+    #[arg(short, long, value_name = "BYTES", default_value_t = SNAPLEN_MAX,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(SNAPLEN_MAX)))]
+    pub(crate) snaplen: u32,
+
+    /// End after this many packets
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+
+    /// End after this time: seconds, or with a unit, such as 500ms, 10s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) duration: Option<Duration>,
+
+    /// Have packets sent by UDP: loss on the way instead of waiting, and counted
+    #[arg(long)]
+    pub(crate) udp: bool,
+
+    /// Take only packets that are meant for the daemon's host
+    #[arg(long)]
+    pub(crate) no_promisc: bool,
+
+    /// Take one packet of N, or the first in every so many milliseconds
+    #[arg(long, value_name = "1/N|TIME", value_parser = sampling)]
+    pub(crate) sample: Option<Sampling>,
+
+    /// Take only packets that come into the daemon's host
+    #[arg(long, conflicts_with = "outbound")]
+    pub(crate) inbound: bool,
+
+    /// Take only packets that leave the daemon's host
+    #[arg(long)]
+    pub(crate) outbound: bool,
+
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+}
+
+/// How to get to a daemon.
+#[derive(Debug, Args)]
+pub(crate) struct Connect {
+    /// How long to wait for a connection and for every answer
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "10s")]
+    pub(crate) timeout: Duration,
+
+    /// Authenticate as this user; the password comes from RPCAP_PASSWORD, --password-file, or the
+    /// terminal, and goes over the network unencrypted
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+
+    /// A file whose first line is the password
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+/// Show that it works: start rpcapd on this host, capture real packets through it
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Where to put the packets
+    #[arg(short, long, value_name = "FILE", default_value = "demo.pcapng")]
+    pub(crate) output: PathBuf,
+
+    /// Serve the shipped capture file, even where real traffic could be made
+    #[arg(long)]
+    pub(crate) replay: bool,
+
+    /// What the demonstration starts itself again as
+    #[arg(long, hide = true, value_name = "PART")]
+    pub(crate) part: Option<DemoPart>,
+
+    /// The daemon's program
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(crate) rpcapd: Option<PathBuf>,
+}
+
+/// The processes of a demonstration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum DemoPart {
+    /// In a network of its own: daemon, client, and one end of the cable.
+    Near,
+    /// In another: the other end.
+    Far,
+}
+
+fn endpoint(text: &str) -> Result<Endpoint, String> {
+    let url: Url = text.parse().map_err(|e| format!("{e}"))?;
+    match url.device {
+        None => Ok(url.endpoint),
+        Some(_) => Err("a daemon is wanted here, not a device".to_owned()),
+    }
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        other => return Err(format!("`{other}` is not one of ms, s, m, h")),
+    };
+    let number: f64 = digits
+        .parse()
+        .map_err(|_| "a number and perhaps a unit (ms, s, m, h) is wanted".to_owned())?;
+    match Duration::try_from_secs_f64(number * unit) {
+        // Longer than anybody waits, and short enough to be added to any moment.
+        Ok(time) if !time.is_zero() && time <= Duration::from_secs(100 * 365 * 86_400) => Ok(time),
+        _ => Err("a time above zero is wanted".to_owned()),
+    }
+}
+
+fn sampling(text: &str) -> Result<Sampling, String> {
+    if let Some(n) = text.strip_prefix("1/") {
+        return match n.parse() {
+            Ok(1) => Ok(Sampling::None),
+            Ok(n @ 2..) => Ok(Sampling::OneEvery(n)),
+            _ => Err("N in 1/N is a number of at least 1".to_owned()),
+        };
+    }
+    let ms = time(text)?.as_millis();
+    match u32::try_from(ms) {
+        Ok(ms @ 1..) => Ok(Sampling::FirstAfterMs(ms)),
+        _ => Err("between 1ms and 49 days is wanted".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn times_and_samples() {
+        assert_eq!(time("10"), Ok(Duration::from_secs(10)));
+        assert_eq!(time("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(time("100ms"), Ok(Duration::from_millis(100)));
+        assert_eq!(time("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "s", "-1", "0", "1d", "nan", "inf", "1e300", "ééé"] {
+            assert!(time(bad).is_err(), "{bad}");
+        }
+        assert_eq!(sampling("1/10"), Ok(Sampling::OneEvery(10)));
+        assert_eq!(sampling("1/1"), Ok(Sampling::None));
+        assert_eq!(sampling("100ms"), Ok(Sampling::FirstAfterMs(100)));
+        for bad in ["1/0", "1/", "2/3", "0.1ms", "1/4294967296", "1200h"] {
+            assert!(sampling(bad).is_err(), "{bad}");
+        }
+    }
+}

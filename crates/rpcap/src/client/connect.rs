@@ -1,0 +1,80 @@
+use std::io;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use socket2::{SockRef, TcpKeepalive};
+
+use super::Error;
+use crate::url::Endpoint;
+
+/// Shortest time that each of several addresses gets.
+const MIN_ATTEMPT: Duration = Duration::from_millis(500);
+
+/// Connects to the first of a host's addresses that answers.
+pub(super) fn connect(endpoint: &Endpoint, timeout: Duration) -> Result<TcpStream, Error> {
+    let deadline = Instant::now() + timeout;
+    let addresses = resolve(endpoint, timeout)?;
+    let mut last = None;
+    for (tried, address) in addresses.iter().enumerate() {
+        // What is left is shared, so that one address that swallows everything does not keep
+        // the next from its try.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        match TcpStream::connect_timeout(address, share.max(MIN_ATTEMPT)) {
+            Ok(stream) => {
+                prepare(&stream);
+                return Ok(stream);
+            }
+            Err(source) => last = Some((*address, source)),
+        }
+    }
+    Err(match last {
+        Some((address, source)) => Error::Connect {
+            endpoint: endpoint.clone(),
+            address,
+            source,
+        },
+        None => Error::Resolve {
+            endpoint: endpoint.clone(),
+            source: io::Error::new(io::ErrorKind::NotFound, "the name has no address"),
+        },
+    })
+}
+
+/// The system's resolver takes no deadline, so it is asked by a thread that may be left behind.
+fn resolve(endpoint: &Endpoint, timeout: Duration) -> Result<Vec<SocketAddr>, Error> {
+    let failed = |source| Error::Resolve {
+        endpoint: endpoint.clone(),
+        source,
+    };
+    let (sender, receiver) = mpsc::channel();
+    let Endpoint { host, port } = endpoint.clone();
+    std::thread::Builder::new()
+        .name("resolve".to_owned())
+        .spawn(move || {
+            let found = (host.as_str(), port).to_socket_addrs();
+            // Nobody may be waiting any more.
+            let _ = sender.send(found.map(Vec::from_iter));
+        })
+        .map_err(failed)?;
+    receiver
+        .recv_timeout(timeout)
+        .unwrap_or_else(|_| {
+            Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the name was not resolved in time",
+            ))
+        })
+        .map_err(failed)
+}
+
+/// Small requests leave at once, and a peer that vanished without a word is noticed within a
+/// minute. Neither is worth failing for.
+pub(super) fn prepare(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(Duration::from_secs(10));
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+}

@@ -1,0 +1,482 @@
+//! The control connection.
+
+mod connect;
+mod error;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use rpcap_proto::bpf::Instruction;
+use rpcap_proto::session::{ClientError, ClientSession, Event, Request};
+use rpcap_proto::wire::{
+    AuthReply, AuthRequest, Device, FilterBlock, MessageType, OpenReply, SNAPLEN_MAX, Sampling, StartFlags,
+    StartRequest, Stats,
+};
+
+pub use self::error::{Asked, Error};
+use crate::data::{Receiver, TcpReceiver, UdpReceiver};
+use crate::url::Endpoint;
+
+/// Who the client says it is.
+#[derive(Clone)]
+pub enum Credentials {
+    /// Nobody in particular.
+    Null,
+    /// A user; both travel in the clear.
+    Password {
+        /// Name.
+        user: String,
+        /// Password.
+        password: String,
+    },
+}
+
+/// Shows no password.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("Null"),
+            Self::Password { user, .. } => f.debug_tuple("Password").field(user).finish(),
+        }
+    }
+}
+
+/// What a daemon said without having been asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// See [`rpcap_proto::wire::ErrorCode`]; other numbers are possible.
+    pub code: u16,
+    /// One harmless line, possibly empty.
+    pub text: String,
+}
+
+impl fmt::Display for Pushed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&error::text_or_code(&self.text, self.code))
+    }
+}
+
+/// The way packets travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// A stream: nothing is lost on the way, a slow receiver makes the daemon's kernel drop.
+    #[default]
+    Tcp,
+    /// Datagrams: what the network or the receiver cannot take is lost and counted.
+    Udp,
+}
+
+/// What to capture and how.
+#[derive(Clone, Debug)]
+pub struct CaptureOptions {
+    /// Most bytes of a packet; 0, and more than anybody captures, is as much as can be.
+    pub snaplen: u32,
+    /// Whether to take packets that are not for the daemon's host.
+    pub promisc: bool,
+    /// Further flags: direction, extensions.
+    pub flags: StartFlags,
+    /// How long the daemon may gather packets.
+    pub read_timeout: Duration,
+    /// The way packets travel.
+    pub transport: Transport,
+    /// Which packets; empty for all.
+    pub filter: Vec<Instruction>,
+}
+
+impl Default for CaptureOptions {
+    fn default() -> Self {
+        Self {
+            snaplen: SNAPLEN_MAX,
+            promisc: true,
+            flags: StartFlags::default(),
+            // What tcpdump makes of its own timeout for remote devices.
+            read_timeout: Duration::from_millis(500),
+            transport: Transport::Tcp,
+            filter: Vec::new(),
+        }
+    }
+}
+
+/// A control connection.
+///
+/// One method per request; each waits for its reply until the client's deadline. What the daemon
+/// says meanwhile without having been asked is kept for [`Client::pushed`]. After an error other
+/// than [`Error::Refused`] the connection is of no more use.
+#[derive(Debug)]
+pub struct Client {
+    endpoint: Endpoint,
+    peer: SocketAddr,
+    stream: TcpStream,
+    session: ClientSession,
+    timeout: Duration,
+    pushed: VecDeque<Pushed>,
+    /// The last thing pushed: when the connection ends, it is the reason.
+    last_pushed: Option<Pushed>,
+}
+
+impl Client {
+    /// Connects. `timeout` is the deadline for this and for every reply.
+    pub fn connect(endpoint: &Endpoint, timeout: Duration) -> Result<Self, Error> {
+        let stream = connect::connect(endpoint, timeout)?;
+        let lost = |source| Error::Lost {
+            endpoint: endpoint.clone(),
+            pushed: None,
+            source: Some(source),
+        };
+        let peer = stream.peer_addr().map_err(lost)?;
+        stream.set_write_timeout(Some(timeout)).map_err(lost)?;
+        Ok(Self {
+            endpoint: endpoint.clone(),
+            peer,
+            stream,
+            session: ClientSession::new(),
+            timeout,
+            pushed: VecDeque::new(),
+            last_pushed: None,
+        })
+    }
+
+    /// Whom this client talks to.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The daemon's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The deadline for every reply.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Asks to be let in.
+    pub fn authenticate(&mut self, credentials: &Credentials) -> Result<AuthReply, Error> {
+        let auth = match credentials {
+            Credentials::Null => AuthRequest::Null,
+            Credentials::Password { user, password } => AuthRequest::Password {
+                user: user.as_bytes(),
+                password: password.as_bytes(),
+            },
+        };
+        self.call(
+            Asked::Authenticate,
+            &Request::Authenticate(auth),
+            |event| match event {
+                Event::Authenticated(reply) => Some(reply),
+                _ => None,
+            },
+        )
+    }
+
+    /// The daemon's devices.
+    pub fn devices(&mut self) -> Result<Vec<Device>, Error> {
+        self.call(
+            Asked::ListDevices,
+            &Request::ListDevices,
+            |event| match event {
+                Event::Devices(devices) => Some(devices),
+                _ => None,
+            },
+        )
+    }
+
+    /// Chooses the device of the next capture.
+    pub fn open(&mut self, device: &str) -> Result<OpenReply, Error> {
+        self.call(Asked::Open, &Request::Open(device), |event| match event {
+            Event::Opened(reply) => Some(reply),
+            _ => None,
+        })
+    }
+
+    /// Says which packets the next capture leaves out.
+    pub fn set_sampling(&mut self, sampling: Sampling) -> Result<(), Error> {
+        let request = Request::SetSampling(sampling);
+        self.call(Asked::SetSampling, &request, |_| Some(()))
+    }
+
+    /// Starts a capture from the device that was opened and makes the data connection.
+    pub fn start(&mut self, options: &CaptureOptions) -> Result<Receiver, Error> {
+        let snaplen = match options.snaplen {
+            1..=SNAPLEN_MAX => options.snaplen,
+            _ => SNAPLEN_MAX,
+        };
+        let mut flags = options.flags;
+        if options.promisc {
+            flags = flags | StartFlags::PROMISC;
+        }
+        let (mut port, mut udp) = (0, None);
+        if options.transport == Transport::Udp {
+            flags = flags | StartFlags::DATAGRAM;
+            let receiver = UdpReceiver::bind(self.local_addr()?, self.peer.ip(), snaplen)
+                .map_err(|source| self.data_error(self.peer, source))?;
+            port = receiver.port();
+            udp = Some(receiver);
+        }
+        let request = StartRequest {
+            snaplen,
+            read_timeout_ms: options.read_timeout.as_millis().try_into().unwrap_or(u32::MAX),
+            flags,
+            port,
+            filter: FilterBlock {
+                instructions: match options.filter.as_slice() {
+                    // libpcap's daemon takes no empty program for an answer.
+                    [] => vec![Instruction {
+                        code: 6,
+                        jt: 0,
+                        jf: 0,
+                        k: SNAPLEN_MAX,
+                    }],
+                    given => given.to_vec(),
+                },
+            },
+        };
+        let request = Request::Start(&request);
+        let reply = self.call(Asked::Start, &request, |event| match event {
+            Event::Started(reply) => Some(reply),
+            _ => None,
+        })?;
+        if let Some(receiver) = udp {
+            return Ok(Receiver::Udp(receiver));
+        }
+        if reply.port == 0 {
+            return Err(Error::NoDataPort(self.endpoint.clone()));
+        }
+        // The daemon's own address, whatever it may be called: nobody else is connected to.
+        let mut address = self.peer;
+        address.set_port(reply.port);
+        let stream = TcpStream::connect_timeout(&address, self.timeout)
+            .map_err(|source| self.data_error(address, source))?;
+        connect::prepare(&stream);
+        Ok(Receiver::Tcp(TcpReceiver::new(stream, snaplen)))
+    }
+
+    /// Gives the running capture another filter.
+    pub fn update_filter(&mut self, filter: Vec<Instruction>) -> Result<(), Error> {
+        let filter = FilterBlock {
+            instructions: filter,
+        };
+        let request = Request::UpdateFilter(&filter);
+        self.call(Asked::UpdateFilter, &request, |_| Some(()))
+    }
+
+    /// The counters of the running or the last capture.
+    pub fn stats(&mut self) -> Result<Stats, Error> {
+        self.call(Asked::Stats, &Request::Stats, |event| match event {
+            Event::Stats(stats) => Some(stats),
+            _ => None,
+        })
+    }
+
+    /// Asks for the end of the capture without waiting for the reply, which is a matter of how
+    /// long the daemon still has packets to send: see [`Client::poll_ended`].
+    pub fn begin_end(&mut self) -> Result<(), Error> {
+        self.send(&Request::EndCapture)
+    }
+
+    /// Waits for the reply to [`Client::begin_end`]; `false` if it did not come in time. A refusal
+    /// is a reply: the capture had ended by itself.
+    pub fn poll_ended(&mut self, wait: Duration) -> Result<bool, Error> {
+        let reply = self.next_reply(Instant::now() + wait)?;
+        Ok(reply.is_some())
+    }
+
+    /// Ends the capture.
+    pub fn end(&mut self) -> Result<(), Error> {
+        self.call(Asked::EndCapture, &Request::EndCapture, |_| Some(()))
+    }
+
+    /// What the daemon said without having been asked, oldest first, waiting for the first of it
+    /// as long as told.
+    pub fn pushed(&mut self, wait: Duration) -> Result<Option<Pushed>, Error> {
+        if self.pushed.is_empty() {
+            let deadline = Instant::now() + wait;
+            let mut late = false;
+            loop {
+                // A reply cannot come out: nothing was asked.
+                self.poll_event()?;
+                if late || !self.pushed.is_empty() || !self.receive(deadline)? {
+                    break;
+                }
+                late = Instant::now() >= deadline;
+            }
+        }
+        Ok(self.pushed.pop_front())
+    }
+
+    /// Ends the session. The daemon does not answer, and may be gone already.
+    pub fn close(mut self) {
+        self.session.close();
+        let output = std::mem::take(self.session.output());
+        let _ = self.stream.write_all(&output);
+    }
+
+    fn local_addr(&self) -> Result<SocketAddr, Error> {
+        self.stream
+            .local_addr()
+            .map_err(|source| self.data_error(self.peer, source))
+    }
+
+    fn data_error(&self, address: SocketAddr, source: io::Error) -> Error {
+        Error::Data { address, source }
+    }
+
+    fn protocol(&self, source: ClientError) -> Error {
+        Error::Protocol {
+            endpoint: self.endpoint.clone(),
+            source,
+        }
+    }
+
+    fn lost(&self, source: Option<io::Error>) -> Error {
+        Error::Lost {
+            endpoint: self.endpoint.clone(),
+            pushed: self.last_pushed.clone(),
+            source,
+        }
+    }
+
+    /// Sends a request, waits for its reply and takes out of it what was asked for.
+    fn call<T>(
+        &mut self,
+        asked: Asked,
+        request: &Request<'_>,
+        take: impl FnOnce(Event) -> Option<T>,
+    ) -> Result<T, Error> {
+        let sent = self.send(request);
+        if let Err(error @ Error::Protocol { .. }) = sent {
+            return Err(error);
+        }
+        // A daemon that refuses hosts says so and closes, perhaps before it was sent anything: what
+        // it said is worth more than that nothing could be sent.
+        let event = match (self.next_reply(Instant::now() + self.timeout), sent) {
+            (Ok(Some(event)), _) => event,
+            (_, Err(error)) | (Err(error), _) => return Err(error),
+            (Ok(None), Ok(())) => {
+                return Err(Error::Timeout {
+                    endpoint: self.endpoint.clone(),
+                    asked,
+                    after: self.timeout,
+                });
+            }
+        };
+        if let Event::Refused { code, text } = event {
+            return Err(Error::Refused {
+                endpoint: self.endpoint.clone(),
+                asked,
+                code,
+                text,
+            });
+        }
+        // The session lets no other reply through than the one that was asked for.
+        take(event).ok_or_else(|| {
+            self.protocol(ClientError::Unexpected {
+                got: MessageType::Unknown(0),
+                expected: None,
+            })
+        })
+    }
+
+    fn send(&mut self, request: &Request<'_>) -> Result<(), Error> {
+        self.take_stale()?;
+        if let Err(source) = self.session.request(request) {
+            return Err(self.protocol(source));
+        }
+        let output = std::mem::take(self.session.output());
+        self.stream.write_all(&output).map_err(|e| self.lost(Some(e)))
+    }
+
+    /// Takes what came since the last request, so that an error that answered nothing (some
+    /// daemons send two for one request) is not taken for the answer to the next.
+    fn take_stale(&mut self) -> Result<(), Error> {
+        if self.stream.set_nonblocking(true).is_err() {
+            return Ok(());
+        }
+        let mut bytes = [0; 4096];
+        for _ in 0..64 {
+            match self.stream.read(&mut bytes) {
+                Ok(n @ 1..) => self.session.receive(&bytes[..n]),
+                // An end or an error will be met again when the reply is read.
+                _ => break,
+            }
+        }
+        self.stream
+            .set_nonblocking(false)
+            .map_err(|e| self.lost(Some(e)))?;
+        if !self.session.is_waiting() {
+            self.poll_event()?;
+        }
+        Ok(())
+    }
+
+    /// The reply to the request under way; `None` once the deadline is past.
+    fn next_reply(&mut self, deadline: Instant) -> Result<Option<Event>, Error> {
+        let mut late = false;
+        loop {
+            if let Some(event) = self.poll_event()? {
+                return Ok(Some(event));
+            }
+            if late || !self.receive(deadline)? {
+                return Ok(None);
+            }
+            // A byte now and then does not push the deadline on.
+            late = Instant::now() >= deadline;
+        }
+    }
+
+    /// Keeps what has come and was pushed, and gives out the reply.
+    fn poll_event(&mut self) -> Result<Option<Event>, Error> {
+        loop {
+            match self.session.poll() {
+                Ok(Some(Event::Pushed { code, text })) => {
+                    let pushed = Pushed { code, text };
+                    self.last_pushed = Some(pushed.clone());
+                    // A daemon that never stops complaining takes no memory.
+                    if self.pushed.len() < 64 {
+                        self.pushed.push_back(pushed);
+                    }
+                }
+                Ok(other) => return Ok(other),
+                Err(source) => return Err(self.protocol(source)),
+            }
+        }
+    }
+
+    /// Reads once; `false` if nothing came until the deadline.
+    fn receive(&mut self, deadline: Instant) -> Result<bool, Error> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // A timeout of zero would mean none at all.
+        let wait = left.max(Duration::from_millis(1));
+        self.stream
+            .set_read_timeout(Some(wait))
+            .map_err(|e| self.lost(Some(e)))?;
+        let mut bytes = [0; 16 * 1024];
+        match self.stream.read(&mut bytes) {
+            Ok(0) => Err(self.lost(None)),
+            Ok(n) => {
+                self.session.receive(&bytes[..n]);
+                Ok(true)
+            }
+            Err(e) if is_timeout(&e) => Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(true),
+            Err(e) => Err(self.lost(Some(e))),
+        }
+    }
+}
+
+/// What a socket's deadline looks like: one name on Unix, another on Windows.
+pub(crate) fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
+/// Whether two addresses are one host's: an IPv4 address may come in IPv6's clothes.
+pub(crate) fn same_host(a: IpAddr, b: IpAddr) -> bool {
+    a.to_canonical() == b.to_canonical()
+}

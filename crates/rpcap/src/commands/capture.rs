@@ -1,0 +1,245 @@
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, Stdout};
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use rpcap::client::{CaptureOptions, Client, Transport};
+use rpcap::file::{Meta, Record, Writer};
+use rpcap::keeper::{Keeper, Lines, Output};
+use rpcap::running::{Happened, Outcome, Running};
+use rpcap::text::{harmless, plural};
+use rpcap::{filter, linktype};
+use rpcap_proto::bpf::Instruction;
+use rpcap_proto::wire::{Sampling, StartFlags};
+
+use super::progress::Progress;
+use crate::cli::Capture;
+use crate::exit::Failure;
+use crate::interrupt::{self, Interrupts};
+
+/// Between two looks at what does not wake the control connection's wait: interrupts, the clock.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Often enough for 32-bit counters not to run round unnoticed, and to keep what lies between the
+/// two ends from forgetting an idle connection.
+const ASK_EVERY: Duration = Duration::from_secs(30);
+
+pub(crate) fn run(args: &Capture) -> anyhow::Result<()> {
+    let Some(device) = args.url.device.as_deref() else {
+        bail!(
+            "no device is named; `rpcap devices {}` lists them",
+            harmless(args.url.endpoint.to_string().as_bytes())
+        );
+    };
+    let bytecode = args.filter_bytecode.as_deref().map(bytecode).transpose()?;
+    let interrupts = interrupt::watch().context("cannot watch for interrupts")?;
+    let mut client = super::connect(&args.url.endpoint, &args.connect)?;
+    let dlt = client.open(device)?.linktype;
+    let filter = match (&args.filter, bytecode) {
+        (Some(text), _) => filter::from_text(text, dlt, args.snaplen)?,
+        (None, Some(program)) => program,
+        (None, None) => Vec::new(),
+    };
+    // Before the capture starts: nothing is captured that cannot be kept.
+    let output = open_output(args, device, dlt)?;
+    let keeper = Keeper::new(output, args.count);
+    let running = start(client, args, filter, keeper)?;
+    if !args.quiet {
+        say_start(args, device, dlt);
+    }
+    let (failure, outcome) = watch(running, args, &interrupts);
+    finish(args, outcome, failure)
+}
+
+/// Where the packets go.
+enum Destination {
+    Lines(Lines<BufWriter<Stdout>>),
+    File(Box<Writer>),
+}
+
+impl Output for Destination {
+    fn write(&mut self, record: &Record<'_>) -> io::Result<()> {
+        match self {
+            Self::Lines(lines) => lines.write(record),
+            Self::File(writer) => Output::write(writer.as_mut(), record),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Lines(lines) => lines.flush(),
+            Self::File(writer) => Output::flush(writer.as_mut()),
+        }
+    }
+}
+
+fn bytecode(given: &str) -> anyhow::Result<Vec<Instruction>> {
+    let text = match given.strip_prefix('@') {
+        Some(path) => &std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the filter from {path}"))?,
+        None => given,
+    };
+    Ok(filter::from_bytecode(text)?)
+}
+
+fn open_output(args: &Capture, device: &str, dlt: u32) -> anyhow::Result<Destination> {
+    let linktype = linktype::for_files(dlt);
+    let Some(path) = &args.write else {
+        let to = BufWriter::with_capacity(64 * 1024, io::stdout());
+        return Ok(Destination::Lines(Lines::new(to, linktype)));
+    };
+    let meta = Meta {
+        linktype,
+        snaplen: args.snaplen,
+        interface: device.to_owned(),
+        description: Some(format!("{} at {}", device, args.url.endpoint)),
+        filter: args.filter.clone(),
+    };
+    match Writer::open(path, &meta) {
+        Ok(writer) => Ok(Destination::File(Box::new(writer))),
+        Err(error) => Err(Failure::Output(shown(path), error).into()),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    match path.as_os_str() == "-" {
+        true => "to standard output".to_owned(),
+        false => path.display().to_string(),
+    }
+}
+
+fn start(
+    mut client: Client,
+    args: &Capture,
+    filter: Vec<Instruction>,
+    keeper: Keeper<Destination>,
+) -> anyhow::Result<Running<Keeper<Destination>>> {
+    let sampling = args.sample.unwrap_or_default();
+    let sampled = sampling != Sampling::None;
+    if sampled {
+        client.set_sampling(sampling)?;
+    }
+    let receiver = client.start(&CaptureOptions {
+        snaplen: args.snaplen,
+        promisc: !args.no_promisc,
+        flags: match (args.inbound, args.outbound) {
+            (true, _) => StartFlags::INBOUND,
+            (_, true) => StartFlags::OUTBOUND,
+            _ => StartFlags::default(),
+        },
+        transport: if args.udp { Transport::Udp } else { Transport::Tcp },
+        filter,
+        ..CaptureOptions::default()
+    })?;
+    Ok(Running::new(client, receiver, keeper, sampled)?)
+}
+
+fn say_start(args: &Capture, device: &str, dlt: u32) {
+    let name = linktype::name(dlt).map_or(format!("link type {dlt}"), str::to_owned);
+    eprintln!(
+        "rpcap: capturing from {} at {} ({name}, snaplen {}, {})",
+        harmless(device.as_bytes()),
+        args.url.endpoint,
+        args.snaplen,
+        if args.udp { "UDP" } else { "TCP" },
+    );
+}
+
+/// Looks after the capture until it is over, and why it is if that is a failure.
+fn watch(
+    mut running: Running<Keeper<Destination>>,
+    args: &Capture,
+    interrupts: &Interrupts,
+) -> (Option<anyhow::Error>, Outcome<Keeper<Destination>>) {
+    let end = args.duration.map(|d| Instant::now() + d);
+    // Lines that come and go in between would be unreadable.
+    let mut progress = match args.quiet || args.write.is_none() {
+        true => None,
+        false => Progress::new(),
+    };
+    let mut asked = Instant::now();
+    let failure = loop {
+        let left = end.map_or(TICK, |end| end.saturating_duration_since(Instant::now()));
+        if interrupts.stop.load(Relaxed) || left.is_zero() {
+            break None;
+        }
+        match running.wait(left.min(TICK)) {
+            None => {}
+            Some(Happened::Satisfied) => break None,
+            Some(Happened::Told(pushed)) => {
+                if let Some(progress) = &mut progress {
+                    progress.clear();
+                }
+                eprintln!("rpcap: the daemon says: {pushed}");
+            }
+            Some(Happened::EndedByDaemon(p)) => break Some(Failure::EndedByDaemon(p).into()),
+            Some(Happened::DataEnded) => break Some(Failure::DataEnded.into()),
+            Some(Happened::ControlLost(error)) => break Some(error.into()),
+        }
+        let due = progress.as_ref().is_some_and(Progress::is_due);
+        if due || asked.elapsed() > ASK_EVERY {
+            if let Err(error) = running.ask() {
+                break Some(error.into());
+            }
+            asked = Instant::now();
+        }
+        if let Some(progress) = progress.as_mut().filter(|_| due) {
+            progress.show(running.gauge(), running.counts());
+        }
+    };
+    if let Some(progress) = &mut progress {
+        progress.clear();
+    }
+    (failure, running.end(&interrupts.hurry))
+}
+
+/// Finishes the output, tells what became of every packet, and decides how it ended.
+fn finish(
+    args: &Capture,
+    outcome: Outcome<Keeper<Destination>>,
+    failure: Option<anyhow::Error>,
+) -> anyhow::Result<()> {
+    let Outcome { sink, ledger, data_error, control_error } = outcome;
+    let Some(keeper) = sink else {
+        bail!("the receiving thread panicked; this is a bug");
+    };
+    let kept = keeper.kept();
+    let (destination, mut error) = keeper.into_output();
+    let finished = match destination {
+        Destination::Lines(mut lines) => lines.flush(),
+        Destination::File(writer) => writer.finish(&ledger.summary()),
+    };
+    if error.is_none() {
+        error = finished.err();
+    }
+    if !args.quiet {
+        let mut text = plural(kept, "packet", "packets");
+        match &args.write {
+            Some(path) => write!(text, " written to {}", shown(path).trim_start_matches("to "))?,
+            None => text.push_str(" printed"),
+        }
+        eprintln!("{text}\n{ledger}");
+    }
+    match error {
+        // Whoever read it has seen enough: `| head` is no failure.
+        Some(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        Some(e) => {
+            let to = args.write.as_deref().map_or("to standard output".to_owned(), shown);
+            return Err(Failure::Output(to, e).into());
+        }
+        None => {}
+    }
+    // Why it ended comes before what went wrong while it was being ended.
+    match (failure, data_error, control_error) {
+        (Some(failure), Some(data), _) if failure.is::<Failure>() => Err(match failure.downcast()? {
+            Failure::DataEnded => Failure::Data(data).into(),
+            other => other.into(),
+        }),
+        (Some(failure), ..) => Err(failure),
+        (None, Some(data), _) => Err(Failure::Data(data).into()),
+        (None, None, Some(control)) => Err(control.into()),
+        (None, None, None) => Ok(()),
+    }
+}

@@ -1,0 +1,235 @@
+//! The data connection: packets as they come over the network, into a [`Sink`].
+
+mod decoder;
+mod numbering;
+mod tcp;
+mod udp;
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use rpcap_proto::wire::{Malformed, PacketHeader};
+
+pub use self::decoder::DatagramDecoder;
+pub use self::numbering::{Numbering, Place};
+pub use self::tcp::{TcpReceiver, TcpStopper};
+pub use self::udp::{UdpReceiver, UdpStopper};
+use crate::sink::Sink;
+
+/// What was received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Packets, each counted once.
+    pub packets: u64,
+    /// Their bytes, as captured.
+    pub bytes: u64,
+    /// Of the packets, those that came after the sink wanted no more.
+    pub surplus: u64,
+    /// The number of the newest packet: how many the daemon had sent by then.
+    pub last_number: u64,
+    /// Packets that came a second time, or so late that this cannot be told; not delivered.
+    pub duplicates: u64,
+    /// Datagrams that are not what they claim to be.
+    pub malformed: u64,
+    /// Datagrams of a framing that this program does not read yet (udpstr).
+    pub unsupported: u64,
+    /// Datagrams from somebody who is not the daemon.
+    pub foreign: u64,
+}
+
+impl Received {
+    /// Packets that were sent before the newest one and did not come.
+    pub fn gaps(&self) -> u64 {
+        self.last_number.saturating_sub(self.packets)
+    }
+}
+
+/// Why no more packets come.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The connection broke.
+    #[error("the data connection broke: {0}")]
+    Io(#[from] io::Error),
+    /// The stream is not a stream of packets, and there is no way to find back into it.
+    #[error("the data connection carries something else than packets: {0}")]
+    Malformed(#[from] Malformed),
+    /// The stream ended within a packet.
+    #[error("the data connection ended within a packet")]
+    Cut,
+}
+
+/// What another thread can see of a receiver at work.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    packets: AtomicU64,
+    bytes: AtomicU64,
+    gaps: AtomicU64,
+    satisfied: AtomicBool,
+}
+
+impl Gauge {
+    /// Packets so far.
+    pub fn packets(&self) -> u64 {
+        self.packets.load(Relaxed)
+    }
+
+    /// Bytes of packets so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Packets lost on the way so far.
+    pub fn gaps(&self) -> u64 {
+        self.gaps.load(Relaxed)
+    }
+
+    /// Whether the sink wants no more.
+    pub fn satisfied(&self) -> bool {
+        self.satisfied.load(Relaxed)
+    }
+
+    /// Once per read, not per packet.
+    fn show(&self, received: &Received) {
+        self.packets.store(received.packets, Relaxed);
+        self.bytes.store(received.bytes, Relaxed);
+        self.gaps.store(received.gaps(), Relaxed);
+    }
+}
+
+/// Either kind of data connection.
+#[derive(Debug)]
+pub enum Receiver {
+    /// A stream.
+    Tcp(TcpReceiver),
+    /// Datagrams.
+    Udp(UdpReceiver),
+}
+
+/// Ends a [`Receiver`] that another thread runs.
+#[derive(Debug)]
+pub enum Stopper {
+    /// See [`TcpStopper`].
+    Tcp(TcpStopper),
+    /// See [`UdpStopper`].
+    Udp(UdpStopper),
+}
+
+impl Stopper {
+    /// Ends it when what is on its way has come. A stream says so itself.
+    pub fn drain(&self) {
+        if let Self::Udp(s) = self {
+            s.drain();
+        }
+    }
+
+    /// Ends it at once.
+    pub fn stop(&self) {
+        match self {
+            Self::Tcp(s) => s.stop(),
+            Self::Udp(s) => s.stop(),
+        }
+    }
+}
+
+impl Receiver {
+    /// What ends [`Receiver::run`] from another thread.
+    pub fn stopper(&self) -> io::Result<Stopper> {
+        Ok(match self {
+            Self::Tcp(r) => Stopper::Tcp(r.stopper()?),
+            Self::Udp(r) => Stopper::Udp(r.stopper()),
+        })
+    }
+
+    /// Receives until the daemon ends the connection (TCP) or the stopper is used. A sink that
+    /// wants no more does not end it: what still comes is counted.
+    pub fn run<S: Sink>(&mut self, sink: &mut S, gauge: &Gauge) -> (Received, Option<DataError>) {
+        let mut inlet = Inlet::new(sink, gauge);
+        let result = match self {
+            Self::Tcp(r) => r.run(&mut inlet),
+            Self::Udp(r) => r.run(&mut inlet),
+        };
+        inlet.pause();
+        (inlet.received, result.err())
+    }
+}
+
+/// Counts packets on their way into a sink.
+#[derive(Debug)]
+pub struct Inlet<'a, S> {
+    sink: &'a mut S,
+    gauge: &'a Gauge,
+    numbering: Numbering,
+    wanted: bool,
+    received: Received,
+}
+
+impl<'a, S: Sink> Inlet<'a, S> {
+    /// The way into `sink`, shown by `gauge`.
+    pub fn new(sink: &'a mut S, gauge: &'a Gauge) -> Self {
+        Self {
+            sink,
+            gauge,
+            numbering: Numbering::default(),
+            wanted: true,
+            received: Received::default(),
+        }
+    }
+
+    /// What came so far.
+    pub fn received(&self) -> &Received {
+        &self.received
+    }
+
+    /// A packet of a stream: there it cannot come twice, whatever its number says.
+    #[inline]
+    fn packet(&mut self, header: &PacketHeader, data: &[u8]) {
+        self.numbering.take(header.npkt);
+        self.deliver(header, data);
+    }
+
+    /// A packet of a datagram: the network may have doubled it.
+    fn packet_once(&mut self, header: &PacketHeader, data: &[u8]) {
+        match self.numbering.take(header.npkt) {
+            Place::New => self.deliver(header, data),
+            Place::Old => self.received.duplicates += 1,
+        }
+    }
+
+    #[inline]
+    fn deliver(&mut self, header: &PacketHeader, data: &[u8]) {
+        self.received.packets += 1;
+        self.received.bytes += data.len() as u64;
+        self.received.last_number = self.numbering.highest();
+        if !self.wanted {
+            self.received.surplus += 1;
+        } else if self.sink.packet(header, data).is_break() {
+            self.satisfied();
+        }
+    }
+
+    /// The socket is empty.
+    fn pause(&mut self) {
+        if self.wanted && self.sink.pause().is_break() {
+            self.satisfied();
+        }
+        self.show();
+    }
+
+    /// Lets the other threads see what came.
+    fn show(&self) {
+        self.gauge.show(&self.received);
+    }
+
+    fn satisfied(&mut self) {
+        self.wanted = false;
+        self.gauge.satisfied.store(true, Relaxed);
+    }
+}
+
+/// A sink for tests and for counting.
+impl Sink for () {
+    fn packet(&mut self, _: &PacketHeader, _: &[u8]) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,94 @@
+//! How the program ends: the one place that says which failure has which number.
+
+use std::io;
+use std::process::ExitCode;
+
+use rpcap::client::{Asked, Error, Pushed};
+use rpcap::filter::FilterError;
+
+/// What `--help` says of it.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0  done
+  1  another error
+  2  wrong command line
+  3  the daemon cannot be reached, or the connection to it was lost
+  4  the daemon does not let this client in
+  5  there is no such device, or it cannot be captured from
+  6  the filter is wrong, was refused, or needs libpcap, which is missing
+  7  the daemon ended the capture
+  8  the output cannot be written";
+
+/// The numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    Other = 1,
+    Connection = 3,
+    Authentication = 4,
+    Device = 5,
+    Filter = 6,
+    EndedByDaemon = 7,
+    Output = 8,
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// Failures that are not the library's.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("the daemon ended the capture: {0}")]
+    EndedByDaemon(Pushed),
+    #[error("the daemon ended the data connection without giving a reason")]
+    DataEnded,
+    #[error(transparent)]
+    Data(#[from] rpcap::data::DataError),
+    #[error("cannot write {0}: {1}")]
+    Output(String, #[source] io::Error),
+}
+
+/// The number of a failure.
+pub(crate) fn code(error: &anyhow::Error) -> Code {
+    for cause in error.chain() {
+        if let Some(error) = cause.downcast_ref::<Error>() {
+            return of_client(error);
+        }
+        if cause.is::<FilterError>() {
+            return Code::Filter;
+        }
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return match failure {
+                Failure::EndedByDaemon(_) | Failure::DataEnded => Code::EndedByDaemon,
+                Failure::Data(_) => Code::Connection,
+                Failure::Output(..) => Code::Output,
+            };
+        }
+    }
+    Code::Other
+}
+
+fn of_client(error: &Error) -> Code {
+    match error {
+        Error::Protocol { .. } => Code::Other,
+        Error::Refused { asked, text, .. } => match asked {
+            Asked::Authenticate => Code::Authentication,
+            Asked::Open => Code::Device,
+            Asked::UpdateFilter => Code::Filter,
+            // Every daemon has one code for all that can go wrong here, and its own words.
+            Asked::Start if text.to_ascii_lowercase().contains("filter") => Code::Filter,
+            Asked::Start => Code::Device,
+            _ => Code::Other,
+        },
+        _ => Code::Connection,
+    }
+}
+
+/// The failure as one line.
+pub(crate) fn line(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    rpcap::text::harmless(text.replace('\n', " ").as_bytes())
+}

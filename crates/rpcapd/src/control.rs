@@ -1,0 +1,136 @@
+//! A control connection whose every wait ends: by readiness, by a deadline or by a wake-up.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token, Waker};
+use socket2::{SockRef, TcpKeepalive};
+
+const STREAM: Token = Token(0);
+const WAKE: Token = Token(1);
+
+/// How long a peer may take to accept a reply.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long, and how much, is still read of a connection that ends in an error: closing it with
+/// bytes unread would reset it, and the peer would never see why.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// What a read brought.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ReadResult {
+    /// This many bytes.
+    Bytes(usize),
+    /// The end of the stream.
+    Eof,
+    /// Nothing yet.
+    Nothing,
+}
+
+/// A control connection.
+#[derive(Debug)]
+pub struct Control {
+    stream: mio::net::TcpStream,
+    poll: Poll,
+    events: Events,
+    waker: Arc<Waker>,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// The address that the peer connected to.
+    pub local: SocketAddr,
+}
+
+impl Control {
+    /// Takes over an accepted connection.
+    pub fn new(stream: std::net::TcpStream, peer: SocketAddr) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(60))
+            .with_interval(Duration::from_secs(10));
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        let local = stream.local_addr()?;
+        let mut stream = mio::net::TcpStream::from_std(stream);
+        let poll = Poll::new()?;
+        poll.registry()
+            .register(&mut stream, STREAM, Interest::READABLE | Interest::WRITABLE)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        Ok(Self {
+            stream,
+            poll,
+            events: Events::with_capacity(4),
+            waker,
+            peer,
+            local,
+        })
+    }
+
+    /// Ends the current or the next wait.
+    pub fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.waker)
+    }
+
+    /// Reads what is there.
+    pub fn read(&mut self, buf: &mut [u8]) -> io::Result<ReadResult> {
+        loop {
+            return match self.stream.read(buf) {
+                Ok(0) => Ok(ReadResult::Eof),
+                Ok(n) => Ok(ReadResult::Bytes(n)),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(ReadResult::Nothing),
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => Err(e),
+            };
+        }
+    }
+
+    /// Waits for readiness or a wake-up, no longer than until `deadline`.
+    pub fn wait(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        let timeout = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Sends all of `bytes` and empties it, as fast as the peer takes them, within bounds.
+    pub fn write_all(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let deadline = Instant::now() + WRITE_TIMEOUT;
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match self.stream.write(&bytes[sent..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(n) => sent += n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    if Instant::now() >= deadline {
+                        return Err(ErrorKind::TimedOut.into());
+                    }
+                    self.wait(Some(deadline))?;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        bytes.clear();
+        Ok(())
+    }
+
+    /// Ends the connection so that the peer sees what was sent last.
+    pub fn linger(mut self) {
+        if self.stream.shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        let deadline = Instant::now() + LINGER_TIME;
+        let mut left = LINGER_BYTES;
+        let mut buf = [0; 4096];
+        while left > 0 && Instant::now() < deadline {
+            match self.read(&mut buf) {
+                Ok(ReadResult::Bytes(n)) => left = left.saturating_sub(n),
+                Ok(ReadResult::Nothing) if self.wait(Some(deadline)).is_ok() => {}
+                _ => return,
+            }
+        }
+    }
+}

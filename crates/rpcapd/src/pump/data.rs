@@ -1,0 +1,196 @@
+//! The data connection, until it is there.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token, Waker};
+use rpcap_proto::session::DataChannel;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+/// How long a client may take to open its data connection, or to accept ours.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Send buffer of a UDP data connection, in bytes: a ring's worth comes in one go.
+const UDP_SEND_BUFFER: usize = 8 * 1024 * 1024;
+
+/// A data connection that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A port to listen on is not to be had.
+    #[error("listening for the data connection on {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    /// The client does not accept the connection.
+    #[error("connecting to the client's data port {0}: {1}")]
+    Connect(SocketAddr, io::Error),
+    /// The client did not connect.
+    #[error("the client did not open its data connection to {0} within 10 s")]
+    NoClient(SocketAddr),
+    /// The wait for the client failed.
+    #[error("waiting for the data connection on {0}: {1}")]
+    Accept(SocketAddr, io::Error),
+    /// The capture was ended first.
+    #[error("ended before the data connection was there")]
+    Aborted,
+}
+
+/// A data connection, or the readiness for one.
+#[derive(Debug)]
+pub enum DataPath {
+    /// The client is to connect.
+    Listening(Listening),
+    /// Connected.
+    Stream(TcpStream),
+    /// Datagrams to the client.
+    Datagrams(UdpSocket),
+}
+
+impl DataPath {
+    /// Prepares the data connection of a client. It always ends at the control connection's peer,
+    /// and starts from the address that the peer connected to.
+    pub fn open(
+        channel: DataChannel,
+        local: SocketAddr,
+        peer: SocketAddr,
+        listen_port: Option<u16>,
+    ) -> Result<Self, DataError> {
+        match channel {
+            DataChannel::TcpListen => {
+                let address = with_port(local, listen_port.unwrap_or(0));
+                Listening::open(address, peer.ip())
+                    .map(Self::Listening)
+                    .map_err(|e| DataError::Listen(address, e))
+            }
+            DataChannel::TcpConnect(port) => {
+                let address = with_port(peer, port);
+                TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)
+                    .and_then(prepared)
+                    .map(Self::Stream)
+                    .map_err(|e| DataError::Connect(address, e))
+            }
+            DataChannel::Udp(port) => {
+                let address = with_port(peer, port);
+                connected_udp(with_port(local, 0), address)
+                    .map(Self::Datagrams)
+                    .map_err(|e| DataError::Connect(address, e))
+            }
+        }
+    }
+
+    /// The port that the client is to connect to, or 0.
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Listening(l) => l.address.port(),
+            Self::Stream(_) | Self::Datagrams(_) => 0,
+        }
+    }
+}
+
+fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
+    address.set_port(port);
+    address
+}
+
+/// A socket for batches: they are full segments already, and a write that waits holds the pump.
+fn prepared(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_nonblocking(false)?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn connected_udp(local: SocketAddr, peer: SocketAddr) -> io::Result<UdpSocket> {
+    let any: IpAddr = match peer.ip() {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let local = if local.is_ipv4() == peer.is_ipv4() {
+        local
+    } else {
+        SocketAddr::new(any, 0)
+    };
+    let socket = UdpSocket::bind(local)?;
+    socket.connect(peer)?;
+    // As much of it as the system allows.
+    let _ = SockRef::from(&socket).set_send_buffer_size(UDP_SEND_BUFFER);
+    Ok(socket)
+}
+
+/// A listener for the one connection of the control connection's peer.
+#[derive(Debug)]
+pub struct Listening {
+    listener: mio::net::TcpListener,
+    poll: Poll,
+    waker: Arc<Waker>,
+    address: SocketAddr,
+    peer: IpAddr,
+}
+
+impl Listening {
+    fn open(address: SocketAddr, peer: IpAddr) -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        // A fixed port is free again at once after a capture, but never shared.
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        // Room for strangers that come first and are refused.
+        socket.listen(8)?;
+        let listener = TcpListener::from(socket);
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let mut listener = mio::net::TcpListener::from_std(listener);
+        let poll = Poll::new()?;
+        poll.registry()
+            .register(&mut listener, Token(0), Interest::READABLE)?;
+        let waker = Arc::new(Waker::new(poll.registry(), Token(1))?);
+        Ok(Self {
+            listener,
+            poll,
+            waker,
+            address,
+            peer,
+        })
+    }
+
+    /// Ends the wait in [`Self::accept`] so that it looks at `aborted`.
+    pub(super) fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.waker)
+    }
+
+    /// Waits for the client. Connections of others are closed.
+    pub(super) fn accept(mut self, aborted: impl Fn() -> bool) -> Result<TcpStream, DataError> {
+        let failed = |e| DataError::Accept(self.address, e);
+        let deadline = Instant::now() + CONNECT_TIMEOUT;
+        let mut events = Events::with_capacity(2);
+        loop {
+            match self.listener.accept() {
+                Ok((stream, from)) if from.ip().to_canonical() == self.peer.to_canonical() => {
+                    return prepared(stream.into()).map_err(failed);
+                }
+                Ok((_, from)) => {
+                    tracing::warn!(%from, "data connection refused: not from the client's address");
+                    continue;
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                // The connection was gone before it was taken.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(e) => return Err(failed(e)),
+            }
+            if aborted() {
+                return Err(DataError::Aborted);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(DataError::NoClient(self.address));
+            }
+            match self.poll.poll(&mut events, Some(left)) {
+                Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(failed(e)),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! One client's session, on a thread of its own.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use mio::Waker;
+use rpcap_proto::bpf::Program;
+use rpcap_proto::session::{
+    Action, Config, DaemonSession, Direction, EndReason, Next, Note, Start, Timers,
+};
+use rpcap_proto::wire::{ErrorCode, StartReply, Stats, write_error};
+
+use crate::cli::Cli;
+use crate::control::{Control, ReadResult};
+use crate::devices::{self, Kind};
+use crate::ledger::Ledger;
+use crate::pump::{DataPath, Event, Running};
+
+/// Longest time that the kernel gathers packets in a block before it gives it out.
+const BLOCK_TIMEOUT_MAX: Duration = Duration::from_millis(10);
+
+/// What all sessions share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The command line.
+    pub cli: Cli,
+    /// Whether the daemon is about to end.
+    pub shutdown: AtomicBool,
+}
+
+/// Serves one connection until it is over.
+pub fn serve(mut control: Control, shared: &Shared) {
+    let peer = control.peer;
+    if let Some(allowed) = &shared.cli.allow
+        && !allowed.allows(peer.ip())
+    {
+        tracing::warn!(%peer, "refused: not on the list of allowed hosts");
+        let mut refusal = Vec::new();
+        let text = "The host is not in the allowed host list. Connection refused.";
+        write_error(&mut refusal, 0, ErrorCode::HostNotAllowed, text);
+        if control.write_all(&mut refusal).is_ok() {
+            control.linger();
+        }
+        return;
+    }
+    tracing::info!(%peer, "session started");
+    let began = Instant::now();
+    let mut session = Session::new(control, shared);
+    let result = session.run();
+    session.end_capture(false);
+    let seconds = began.elapsed().as_secs();
+    match result {
+        Ok(End::Session(reason)) => {
+            tracing::info!(%peer, seconds, "session ended: {reason}");
+            if !matches!(reason, EndReason::Closed { .. } | EndReason::Eof) {
+                session.control.linger();
+            }
+        }
+        Ok(End::Shutdown) => tracing::info!(%peer, seconds, "session ended: daemon stops"),
+        Err(e) => tracing::info!(%peer, seconds, "session ended: control connection: {e}"),
+    }
+}
+
+enum End {
+    Session(EndReason),
+    Shutdown,
+}
+
+struct Session<'a> {
+    shared: &'a Shared,
+    control: Control,
+    machine: DaemonSession,
+    epoch: Instant,
+    running: Option<Running>,
+    /// The ledger of the last capture, for those who ask after it ended.
+    last: Ledger,
+    events: Receiver<Event>,
+    tell: Sender<Event>,
+    waker: Arc<Waker>,
+}
+
+impl<'a> Session<'a> {
+    fn new(control: Control, shared: &'a Shared) -> Self {
+        let cli = &shared.cli;
+        let config = Config {
+            null_auth: cli.null_auth,
+            active: false,
+            timers: Timers {
+                init: cli.init_timeout,
+                idle: cli.idle_timeout,
+                message: cli.message_timeout,
+                ..Timers::default()
+            },
+        };
+        let (tell, events) = mpsc::channel();
+        Self {
+            shared,
+            machine: DaemonSession::new(config, Duration::ZERO),
+            epoch: Instant::now(),
+            running: None,
+            last: Ledger::default(),
+            events,
+            tell,
+            waker: control.waker(),
+            control,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    fn run(&mut self) -> io::Result<End> {
+        let mut buf = [0; 16 * 1024];
+        loop {
+            self.heed_capture();
+            let end = loop {
+                match self.machine.poll(self.now()) {
+                    Next::Do(action) => self.perform(action),
+                    Next::Wait => break None,
+                    Next::End(reason) => break Some(reason),
+                }
+                // Replies leave one by one, so that a peer cannot pile them up.
+                self.control.write_all(self.machine.output())?;
+            };
+            self.control.write_all(self.machine.output())?;
+            if let Some(reason) = end {
+                return Ok(End::Session(reason));
+            }
+            if self.shared.shutdown.load(SeqCst) {
+                return Ok(End::Shutdown);
+            }
+            let read = if self.machine.wants_input() {
+                self.control.read(&mut buf)?
+            } else {
+                ReadResult::Nothing
+            };
+            match read {
+                ReadResult::Bytes(n) => self.machine.receive(&buf[..n]),
+                ReadResult::Eof => self.machine.receive_eof(),
+                ReadResult::Nothing => {
+                    self.control
+                        .wait(self.machine.deadline().map(|d| self.epoch + d))?;
+                }
+            }
+        }
+    }
+
+    /// Tells the client of a capture that ended by itself.
+    fn heed_capture(&mut self) {
+        while let Ok(Event::Failed(reason)) = self.events.try_recv() {
+            tracing::warn!(peer = %self.control.peer, "capture failed: {reason}");
+            self.end_capture(false);
+            self.machine.capture_failed(&reason);
+        }
+    }
+
+    fn end_capture(&mut self, deliver_rest: bool) {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        let device = running.device.escape_debug().to_string();
+        let seconds = running.since.elapsed().as_secs_f64();
+        self.last = running.end(deliver_rest);
+        // A message of the ended capture is not one of the next.
+        while self.events.try_recv().is_ok() {}
+        let peer = self.control.peer;
+        tracing::info!(%peer, device, "capture ended: seconds={seconds:.3} {}", self.last);
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Note(note) => self.log(&note),
+            Action::Authenticate { .. } => {
+                tracing::warn!(peer = %self.control.peer, "password refused: not available yet");
+                self.machine
+                    .authenticated(Err("Authentication failed"), self.now());
+            }
+            Action::ListDevices => match devices::list(&self.shared.cli.replay) {
+                Ok(devices) => self.machine.devices(Ok(&devices)),
+                Err(e) => self.machine.devices(Err(&self.logged("FINDALLIF", &e))),
+            },
+            Action::Open(name) => match self.linktype(&name) {
+                Ok(linktype) => self.machine.opened(Ok(linktype)),
+                Err(text) => self.machine.opened(Err(&self.logged("OPEN", &text))),
+            },
+            Action::Start(start) => {
+                // One that failed by itself is over now at the latest.
+                self.end_capture(false);
+                match self.start(&start) {
+                    Ok(reply) => self.machine.started(Ok(reply)),
+                    Err(text) => self.machine.started(Err(&self.logged("STARTCAP", &text))),
+                }
+            }
+            Action::SetFilter(program) => {
+                let result = self.running.as_ref().map_or(Ok(()), |running| {
+                    running.control().set_filter(&instructions(&program))
+                });
+                match result {
+                    Ok(()) => self.machine.filter_set(Ok(())),
+                    Err(e) => self
+                        .machine
+                        .filter_set(Err(&self.logged("UPDATEFILTER", &e))),
+                }
+            }
+            Action::ReadStats => match self.stats() {
+                Ok(stats) => self.machine.stats(Ok(stats)),
+                Err(e) => self.machine.stats(Err(&self.logged("STATS", &e))),
+            },
+            Action::Stop => {
+                self.end_capture(true);
+                self.machine.stopped(self.now());
+            }
+        }
+    }
+
+    fn log(&self, note: &Note) {
+        let peer = self.control.peer;
+        match note {
+            Note::Authenticated => tracing::info!(%peer, "client accepted without a name"),
+            Note::AuthRefused(text) => tracing::warn!(%peer, "client refused: {text}"),
+            Note::PeerError(text) => tracing::warn!(%peer, "peer reports: {text}"),
+            Note::Refused(code, text) => tracing::warn!(%peer, ?code, "request refused: {text}"),
+        }
+    }
+
+    /// Logs why a request failed; the text is also what the client is told.
+    fn logged(&self, request: &str, reason: &dyn std::fmt::Display) -> String {
+        let text = reason.to_string();
+        tracing::warn!(peer = %self.control.peer, request, "failed: {text}");
+        text
+    }
+
+    fn stats(&self) -> Result<Stats, capture::Error> {
+        match &self.running {
+            Some(running) => running.ledger().map(|l| l.stats()),
+            None => Ok(self.last.stats()),
+        }
+    }
+
+    /// The link type of a listed device. What a capture needs beyond that, a right or an interface
+    /// that is up, STARTCAP will tell.
+    fn linktype(&self, name: &str) -> Result<u32, String> {
+        let linktype = match self.find(name)? {
+            Kind::Interface => capture::linktype(name),
+            Kind::Savefile(path) => capture::replay::open(path, &capture::Options::default(), true)
+                .map(|capture| capture.linktype()),
+        };
+        linktype.map(|l| l.0).map_err(|e| e.to_string())
+    }
+
+    fn find(&self, name: &str) -> Result<Kind<'_>, String> {
+        devices::find(name, &self.shared.cli.replay)
+            .map_err(|e| e.to_string())?
+            .ok_or_else(|| format!("{}: No such device exists", name.escape_debug()))
+    }
+
+    /// Starts to capture from a listed device.
+    fn open(&self, name: &str, options: &capture::Options) -> Result<capture::Capture, String> {
+        match self.find(name)? {
+            Kind::Interface => capture::open(name, options),
+            Kind::Savefile(path) => capture::replay::open(path, options, true),
+        }
+        .map_err(|e| e.to_string())
+    }
+
+    /// Starts a capture: device first, then the data connection, so that a client is not connected
+    /// to for nothing; the filter is on before the ring takes its first packet.
+    fn start(&mut self, start: &Start) -> Result<StartReply, String> {
+        let cli = &self.shared.cli;
+        let options = capture::Options {
+            snaplen: start.snaplen,
+            promisc: start.promisc,
+            ring_bytes: usize::try_from(cli.buffer).unwrap_or(usize::MAX),
+            block_timeout: start.read_timeout.min(BLOCK_TIMEOUT_MAX),
+            direction: match start.direction {
+                Direction::Both => capture::Direction::Both,
+                Direction::In => capture::Direction::In,
+                Direction::Out => capture::Direction::Out,
+            },
+            filter: instructions(&start.filter),
+            guard: Vec::new(),
+        };
+        let capture = self.open(&start.device, &options)?;
+        let (local, peer) = (self.control.local, self.control.peer);
+        let data =
+            DataPath::open(start.data, local, peer, cli.data_port).map_err(|e| e.to_string())?;
+        let reply = StartReply {
+            buffer_size: u32::try_from(capture.ring_bytes()).unwrap_or(u32::MAX),
+            port: data.port(),
+            extensions: 0,
+        };
+        let device = start.device.escape_debug().to_string();
+        if capture.ring_bytes() < options.ring_bytes {
+            tracing::warn!(
+                %peer, device, bytes = capture.ring_bytes(),
+                "capture buffer is smaller than asked: memory is short"
+            );
+        }
+        tracing::info!(
+            %peer, device, snaplen = start.snaplen, promisc = start.promisc,
+            filter = start.filter.instructions().len(), data = ?start.data,
+            sampling = ?start.sampling, ring = capture.ring_bytes(), "capture started"
+        );
+        let (tell, waker) = (self.tell.clone(), Arc::clone(&self.waker));
+        let tell = move |event| {
+            // Neither fails while the session is there to hear it.
+            let _ = tell.send(event);
+            let _ = waker.wake();
+        };
+        let running = Running::start(&start.device, capture, data, start.sampling, tell)
+            .map_err(|e| format!("starting the capture's thread: {e}"))?;
+        self.running = Some(running);
+        Ok(reply)
+    }
+}
+
+fn instructions(program: &Program) -> Vec<capture::Instruction> {
+    program
+        .instructions()
+        .iter()
+        .map(|i| capture::Instruction {
+            code: i.code,
+            jt: i.jt,
+            jf: i.jf,
+            k: i.k,
+        })
+        .collect()
+}
