@@ -2,9 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{Error, Instruction, LinkType, Options, Packet, replay};
 #[cfg(target_os = "linux")]
 use crate::af_packet;
+use crate::{Error, Instruction, LinkType, Options, Packet, replay};
 
 /// Starts a capture on `device`, a name of [`devices::list`](crate::devices::list): an interface, or `any`.
 ///

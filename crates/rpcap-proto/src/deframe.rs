@@ -40,21 +40,12 @@ const KEPT_CAPACITY: usize = 16 * 1024;
 impl Deframer {
     /// For a stream whose messages have up to `max_payload` bytes of payload.
     pub fn new(max_payload: u32) -> Self {
-        Self {
-            bytes: Vec::new(),
-            start: 0,
-            max_payload,
-            tolerant: false,
-            settled: false,
-        }
+        Self { bytes: Vec::new(), start: 0, max_payload, tolerant: false, settled: false }
     }
 
     /// The same, accepting the STARTCAP of clients that state its length wrongly.
     pub fn tolerant(max_payload: u32) -> Self {
-        Self {
-            tolerant: true,
-            ..Self::new(max_payload)
-        }
+        Self { tolerant: true, ..Self::new(max_payload) }
     }
 
     /// Adds bytes that came.
@@ -82,19 +73,13 @@ impl Deframer {
     pub fn next_frame(&mut self) -> Frame<'_> {
         let mut r = Reader::new(&self.bytes[self.start..]);
         let Ok(header) = Header::read(&mut r) else {
-            return Frame::Incomplete {
-                started: !self.buffered().is_empty(),
-                undecided: false,
-            };
+            return Frame::Incomplete { started: !self.buffered().is_empty(), undecided: false };
         };
         if header.len > self.max_payload {
             return Frame::Oversize(header);
         }
         let Ok(payload) = r.take(header.len as usize) else {
-            return Frame::Incomplete {
-                started: true,
-                undecided: false,
-            };
+            return Frame::Incomplete { started: true, undecided: false };
         };
         let mut len = payload.len();
         if self.tolerant && header.kind == MessageType::StartCaptureRequest {
@@ -102,10 +87,7 @@ impl Deframer {
                 Some(tail) => len += tail,
                 None if self.settled => {}
                 None => {
-                    return Frame::Incomplete {
-                        started: true,
-                        undecided: true,
-                    };
+                    return Frame::Incomplete { started: true, undecided: true };
                 }
             }
         }

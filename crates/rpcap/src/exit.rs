@@ -87,8 +87,15 @@ fn of_client(error: &Error) -> Code {
     }
 }
 
-/// The failure as one line.
+/// The failure as one line: what failed, then why, unless that was said already.
 pub(crate) fn line(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
     rpcap::text::harmless(text.replace('\n', " ").as_bytes())
 }

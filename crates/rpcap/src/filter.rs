@@ -2,7 +2,7 @@
 
 use capture::LinkType;
 use capture::libpcap::{CompileError, compile};
-use rpcap_proto::bpf::{Instruction, Program};
+use rpcap_proto::bpf::{Instruction, ParseError, Program};
 
 /// Why a filter cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +12,7 @@ pub enum FilterError {
     Text(#[from] CompileError),
     /// The bytecode is wrong.
     #[error("filter bytecode: {0}")]
-    Bytecode(String),
+    Bytecode(#[from] ParseError),
 }
 
 /// Compiles a filter text for packets of a link type, in the daemon's own numbering.
@@ -26,6 +26,5 @@ pub fn from_text(text: &str, linktype: u32, snaplen: u32) -> Result<Vec<Instruct
 
 /// Reads what `tcpdump -ddd` prints.
 pub fn from_bytecode(text: &str) -> Result<Vec<Instruction>, FilterError> {
-    let program = Program::parse_ddd(text).map_err(|e| FilterError::Bytecode(e.to_string()))?;
-    Ok(program.instructions().to_vec())
+    Ok(Program::parse_ddd(text)?.instructions().to_vec())
 }

@@ -26,18 +26,16 @@ pub(crate) fn watch() -> io::Result<Arc<Interrupts>> {
     let interrupts = Arc::new(Interrupts::default());
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let told = Arc::clone(&interrupts);
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            let mut arriving = signals.forever();
-            if arriving.next().is_some() {
-                told.stop.store(true, Relaxed);
-            }
-            if let Some(signal) = arriving.next() {
-                told.hurry.store(true, Relaxed);
-                std::thread::sleep(LAST_CHANCE);
-                std::process::exit(128 + signal);
-            }
-        })?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let mut arriving = signals.forever();
+        if arriving.next().is_some() {
+            told.stop.store(true, Relaxed);
+        }
+        if let Some(signal) = arriving.next() {
+            told.hurry.store(true, Relaxed);
+            std::thread::sleep(LAST_CHANCE);
+            std::process::exit(128 + signal);
+        }
+    })?;
     Ok(interrupts)
 }

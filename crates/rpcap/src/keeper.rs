@@ -18,7 +18,7 @@ pub trait Output {
     fn flush(&mut self) -> io::Result<()>;
 }
 
-impl Output for Writer {
+impl<W: Write> Output for Writer<W> {
     fn write(&mut self, record: &Record<'_>) -> io::Result<()> {
         Self::write(self, record)
     }
@@ -39,11 +39,7 @@ pub struct Lines<W> {
 impl<W: Write> Lines<W> {
     /// Lines go to `to`, which should be buffered.
     pub fn new(to: W, linktype: u32) -> Self {
-        Self {
-            to,
-            linktype,
-            line: String::new(),
-        }
+        Self { to, linktype, line: String::new() }
     }
 }
 
@@ -73,12 +69,7 @@ pub struct Keeper<O> {
 impl<O: Output> Keeper<O> {
     /// Keeps `limit` packets, or all.
     pub fn new(output: O, limit: Option<u64>) -> Self {
-        Self {
-            output,
-            limit,
-            kept: 0,
-            error: None,
-        }
+        Self { output, limit, kept: 0, error: None }
     }
 
     /// Packets kept.

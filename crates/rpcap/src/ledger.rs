@@ -5,6 +5,7 @@ use std::fmt;
 use rpcap_proto::wire::Stats;
 
 use crate::data::Received;
+use crate::file::Summary;
 use crate::text::Count;
 
 /// A daemon's counters, carried on past 32 bits.
@@ -152,9 +153,19 @@ impl Ledger {
         }
     }
 
-    /// What a capture file says of it.
-    pub fn summary(&self) -> crate::file::Summary {
-        crate::file::Summary::default()
+    /// What a capture file says of it, times left out.
+    pub fn summary(&self) -> Summary {
+        let daemon = self.daemon();
+        let told = self.told != Told::Nothing;
+        Summary {
+            received: told.then_some(daemon.received),
+            if_dropped: told.then_some(daemon.if_dropped),
+            filter_accepted: told.then_some(daemon.received),
+            os_dropped: told.then_some(daemon.dropped),
+            delivered: Some(self.delivered()),
+            comment: self.to_string(),
+            ..Summary::default()
+        }
     }
 
     /// Whether nothing contradicts anything.
@@ -168,7 +179,11 @@ impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let daemon = self.daemon();
         let (unsent, at_least) = (
-            if self.sampled { "sampled out or not sent" } else { "not sent" },
+            match (self.sampled, self.told) {
+                (true, _) => "sampled out or not sent",
+                (false, Told::Before(_)) => "not sent yet when last asked",
+                _ => "not sent",
+            },
             if matches!(self.told, Told::Final(_)) { "" } else { ", at least" },
         );
         let mut line = |name: &str, total, [(a, left), (b, right)]: [(u64, &str); 2], end: &str| {
@@ -238,11 +253,7 @@ mod tests {
                 sent: 1190,
             }),
             sampled: false,
-            received: Received {
-                packets: 1180,
-                last_number: 1189,
-                ..Received::default()
-            },
+            received: Received { packets: 1180, last_number: 1189, ..Received::default() },
         }
     }
 

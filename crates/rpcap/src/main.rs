@@ -5,6 +5,7 @@ mod commands;
 mod exit;
 #[cfg_attr(not(unix), path = "interrupt_none.rs")]
 mod interrupt;
+mod say;
 
 use std::process::ExitCode;
 
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("rpcap: {}", exit::line(&error));
+            say::note!("rpcap: {}", exit::line(&error));
             exit::code(&error).into()
         }
     }

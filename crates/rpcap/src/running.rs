@@ -63,16 +63,19 @@ pub struct Outcome<S> {
 impl<S: Sink + Send + 'static> Running<S> {
     /// Receives into `sink` from now on. `sampled` is whether the daemon was asked to leave
     /// packets out.
-    pub fn new(client: Client, mut receiver: Receiver, mut sink: S, sampled: bool) -> io::Result<Self> {
+    pub fn new(
+        client: Client,
+        mut receiver: Receiver,
+        mut sink: S,
+        sampled: bool,
+    ) -> io::Result<Self> {
         let stopper = receiver.stopper()?;
         let gauge = Arc::new(Gauge::default());
         let shown = Arc::clone(&gauge);
-        let thread = std::thread::Builder::new()
-            .name("receive".to_owned())
-            .spawn(move || {
-                let (received, error) = receiver.run(&mut sink, &shown);
-                (received, error, sink)
-            })?;
+        let thread = std::thread::Builder::new().name("receive".to_owned()).spawn(move || {
+            let (received, error) = receiver.run(&mut sink, &shown);
+            (received, error, sink)
+        })?;
         Ok(Self {
             client,
             control_lost: false,
@@ -178,11 +181,7 @@ impl<S: Sink + Send + 'static> Running<S> {
         client.close();
         Outcome {
             sink,
-            ledger: Ledger {
-                told,
-                sampled: self.sampled,
-                received,
-            },
+            ledger: Ledger { told, sampled: self.sampled, received },
             data_error,
             control_error,
         }
@@ -190,9 +189,10 @@ impl<S: Sink + Send + 'static> Running<S> {
 
     fn end_on_control(&mut self, hurry: &AtomicBool) -> Result<(), Error> {
         self.ask()?;
-        let ended = self.client.begin_end().and_then(|()| {
-            self.patiently(hurry, |running| running.client.poll_ended(GLANCE))
-        });
+        let ended = self
+            .client
+            .begin_end()
+            .and_then(|()| self.patiently(hurry, |running| running.client.poll_ended(GLANCE)));
         // Without the reply nothing more can be asked.
         self.control_lost = !matches!(ended, Ok(true));
         ended.map(drop)

@@ -73,7 +73,9 @@ impl FromStr for Url {
             // A device name may hold the same three characters.
             Some((before, _)) if before.contains(['/', '\\', '[']) => text,
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("rpcap") => rest,
-            Some((scheme, _)) if scheme.eq_ignore_ascii_case("rpcaps") => return Err(UrlError::Tls),
+            Some((scheme, _)) if scheme.eq_ignore_ascii_case("rpcaps") => {
+                return Err(UrlError::Tls);
+            }
             Some((scheme, _)) => return Err(UrlError::Scheme(scheme.to_owned())),
             None => text,
         };
@@ -97,9 +99,8 @@ impl FromStr for Endpoint {
     /// Reads `HOST[:PORT]`, an IPv6 address in brackets.
     fn from_str(text: &str) -> Result<Self, UrlError> {
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-            let (host, after) = rest
-                .split_once(']')
-                .ok_or_else(|| UrlError::Host(text.to_owned()))?;
+            let (host, after) =
+                rest.split_once(']').ok_or_else(|| UrlError::Host(text.to_owned()))?;
             match after.strip_prefix(':') {
                 _ if after.is_empty() => (host, None),
                 Some(port) => (host, Some(port)),
@@ -127,10 +128,7 @@ impl FromStr for Endpoint {
                 _ => return Err(UrlError::Port(text.to_owned())),
             },
         };
-        Ok(Self {
-            host: host.to_owned(),
-            port,
-        })
+        Ok(Self { host: host.to_owned(), port })
     }
 }
 
@@ -177,12 +175,7 @@ mod tests {
             ("h", "h", 2002, None),
             ("h:99", "h", 99, None),
             ("[::1]:99", "::1", 99, None),
-            (
-                r"rpcap://h/\Device\NPF_{AB-1}",
-                "h",
-                2002,
-                Some(r"\Device\NPF_{AB-1}".to_owned()),
-            ),
+            (r"rpcap://h/\Device\NPF_{AB-1}", "h", 2002, Some(r"\Device\NPF_{AB-1}".to_owned())),
             ("rpcap://h/a%20b%2Fc/d", "h", 2002, Some("a b/c/d".to_owned())),
             ("h/x://y", "h", 2002, Some("x://y".to_owned())),
         ] {

@@ -43,6 +43,10 @@ pub struct Cli {
     #[arg(long, value_name = "PORT")]
     pub data_port: Option<u16>,
 
+    /// Let captures contain the packets of this daemon's own connections
+    #[arg(long)]
+    pub capture_own_traffic: bool,
+
     /// Most sessions at a time; connections beyond it are closed
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub max_sessions: usize,
@@ -82,10 +86,9 @@ impl std::str::FromStr for Replay {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok(Self {
-                name: name.to_owned(),
-                file: file.into(),
-            }),
+            Some((name, file)) if !name.is_empty() && !file.is_empty() => {
+                Ok(Self { name: name.to_owned(), file: file.into() })
+            }
             _ => Err("expected NAME=FILE, such as demo0=/tmp/packets.pcap".to_owned()),
         }
     }

@@ -55,17 +55,9 @@ impl Control {
         let local = stream.local_addr()?;
         let mut stream = mio::net::TcpStream::from_std(stream);
         let poll = Poll::new()?;
-        poll.registry()
-            .register(&mut stream, STREAM, Interest::READABLE | Interest::WRITABLE)?;
+        poll.registry().register(&mut stream, STREAM, Interest::READABLE | Interest::WRITABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        Ok(Self {
-            stream,
-            poll,
-            events: Events::with_capacity(4),
-            waker,
-            peer,
-            local,
-        })
+        Ok(Self { stream, poll, events: Events::with_capacity(4), waker, peer, local })
     }
 
     /// Ends the current or the next wait.

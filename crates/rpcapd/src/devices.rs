@@ -33,9 +33,7 @@ pub fn list(replays: &[Replay]) -> Result<Vec<wire::Device>, capture::Error> {
         Err(_) if !replays.is_empty() => Vec::new(),
         Err(e) => return Err(e),
     };
-    Ok(savefiles
-        .chain(interfaces.into_iter().map(on_the_wire))
-        .collect())
+    Ok(savefiles.chain(interfaces.into_iter().map(on_the_wire)).collect())
 }
 
 /// The listed device of this name: a session can open nothing else.
@@ -43,10 +41,7 @@ pub fn find<'a>(name: &str, replays: &'a [Replay]) -> Result<Option<Kind<'a>>, c
     if let Some(replay) = replays.iter().find(|r| r.name == name) {
         return Ok(Some(Kind::Savefile(&replay.file)));
     }
-    Ok(host::list()?
-        .iter()
-        .any(|d| d.name == name)
-        .then_some(Kind::Interface))
+    Ok(host::list()?.iter().any(|d| d.name == name).then_some(Kind::Interface))
 }
 
 fn on_the_wire(device: host::Device) -> wire::Device {
@@ -70,26 +65,11 @@ fn on_the_wire(device: host::Device) -> wire::Device {
 fn sockaddr(address: host::Sockaddr) -> wire::SockAddr {
     match address {
         host::Sockaddr::V4(addr) => wire::SockAddr::V4(addr),
-        host::Sockaddr::V6 {
-            addr,
-            scope_id,
-            flowinfo,
-        } => wire::SockAddr::V6 {
-            addr,
-            flow_info: flowinfo,
-            scope_id,
-        },
-        host::Sockaddr::Mac {
-            ifindex,
-            hatype,
-            addr,
-            len,
-            ..
-        } => wire::SockAddr::Mac {
-            if_index: ifindex,
-            hardware_type: hatype,
-            len,
-            addr,
-        },
+        host::Sockaddr::V6 { addr, scope_id, flowinfo } => {
+            wire::SockAddr::V6 { addr, flow_info: flowinfo, scope_id }
+        }
+        host::Sockaddr::Mac { ifindex, hatype, addr, len, .. } => {
+            wire::SockAddr::Mac { if_index: ifindex, hardware_type: hatype, len, addr }
+        }
     }
 }

@@ -132,11 +132,7 @@ impl fmt::Display for Ledger {
             }
         }
         write!(f, " if-dropped={} bytes={}", self.if_dropped, c.sent_bytes)?;
-        f.write_str(if self.holds() {
-            " balanced=yes"
-        } else {
-            " balanced=no"
-        })
+        f.write_str(if self.holds() { " balanced=yes" } else { " balanced=no" })
     }
 }
 
@@ -146,34 +142,11 @@ mod tests {
 
     #[test]
     fn a_ledger_holds_only_if_nothing_is_missing() {
-        let counts = Counts {
-            captured: 9,
-            sampled: 2,
-            sent: 4,
-            closed: 3,
-            ..Counts::default()
-        };
-        let ledger = Ledger {
-            received: 10,
-            dropped: 1,
-            if_dropped: 5,
-            counts,
-        };
+        let counts = Counts { captured: 9, sampled: 2, sent: 4, closed: 3, ..Counts::default() };
+        let ledger = Ledger { received: 10, dropped: 1, if_dropped: 5, counts };
         assert!(ledger.holds());
-        assert!(
-            !Ledger {
-                dropped: 2,
-                ..ledger
-            }
-            .holds()
-        );
-        assert!(
-            !Ledger {
-                counts: Counts { sent: 5, ..counts },
-                ..ledger
-            }
-            .holds()
-        );
+        assert!(!Ledger { dropped: 2, ..ledger }.holds());
+        assert!(!Ledger { counts: Counts { sent: 5, ..counts }, ..ledger }.holds());
         assert_eq!(
             ledger.to_string(),
             "received=10 dropped=1 captured=9 sampled=2 sent=4 unsent=3 unsent-closed=3 \

@@ -10,6 +10,7 @@ pub mod control;
 pub mod devices;
 pub mod ledger;
 pub mod logging;
+pub mod own;
 pub mod pump;
 pub mod sampler;
 pub mod server;

@@ -10,10 +10,6 @@ pub fn start(debug: bool) {
         .with_writer(stderr)
         .with_ansi(stderr().is_terminal())
         .with_target(false)
-        .with_max_level(if debug {
-            LevelFilter::DEBUG
-        } else {
-            LevelFilter::INFO
-        })
+        .with_max_level(if debug { LevelFilter::DEBUG } else { LevelFilter::INFO })
         .try_init();
 }

@@ -17,11 +17,7 @@ pub struct Sampler {
 impl Sampler {
     /// For the packets of one capture.
     pub fn new(sampling: Sampling) -> Self {
-        Self {
-            sampling,
-            skip: 0,
-            until: Duration::ZERO,
-        }
+        Self { sampling, skip: 0, until: Duration::ZERO }
     }
 
     /// Whether to deliver a packet that was captured at `at`, since 1970.
@@ -56,10 +52,7 @@ mod tests {
 
     fn kept(sampling: Sampling, times: impl IntoIterator<Item = u64>) -> Vec<u64> {
         let mut sampler = Sampler::new(sampling);
-        times
-            .into_iter()
-            .filter(|ms| sampler.keeps(Duration::from_millis(*ms)))
-            .collect()
+        times.into_iter().filter(|ms| sampler.keeps(Duration::from_millis(*ms))).collect()
     }
 
     #[test]
@@ -72,13 +65,7 @@ mod tests {
     #[test]
     fn the_first_after_an_interval_of_packet_time() {
         let times = [1000, 1001, 1099, 1100, 1150, 1200, 5000, 5001];
-        assert_eq!(
-            kept(Sampling::FirstAfterMs(100), times),
-            [1000, 1100, 1200, 5000]
-        );
-        assert_eq!(
-            kept(Sampling::FirstAfterMs(100), [5000, 10, 20, 110]),
-            [5000, 10, 110]
-        );
+        assert_eq!(kept(Sampling::FirstAfterMs(100), times), [1000, 1100, 1200, 5000]);
+        assert_eq!(kept(Sampling::FirstAfterMs(100), [5000, 10, 20, 110]), [5000, 10, 110]);
     }
 }

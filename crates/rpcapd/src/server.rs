@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::cli::Cli;
 use crate::control::Control;
+use crate::own::OwnTraffic;
 use crate::session::{self, Shared};
 
 /// Connections that wait to be accepted.
@@ -37,6 +38,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     let waker = Arc::new(Waker::new(poll.registry(), WAKE).context("creating the waker")?);
     let shared = Arc::new(Shared {
         cli: cli.clone(),
+        own: Arc::new(OwnTraffic::new(cli.capture_own_traffic)),
         shutdown: AtomicBool::new(false),
     });
     heed_signals(&shared, waker)?;
@@ -50,11 +52,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         listeners.push(listener);
     }
     let sessions = Arc::new(Sessions::default());
-    let mut gate = Gate {
-        shared: Arc::clone(&shared),
-        sessions: Arc::clone(&sessions),
-        full: None,
-    };
+    let mut gate =
+        Gate { shared: Arc::clone(&shared), sessions: Arc::clone(&sessions), full: None };
     let mut events = Events::with_capacity(16);
     while !shared.shutdown.load(SeqCst) {
         let pause = gate.accept_all(&listeners);
@@ -86,11 +85,7 @@ fn heed_signals(shared: &Arc<Shared>, waker: Arc<Waker>) -> anyhow::Result<()> {
                     tracing::info!("SIGHUP: there is no configuration file to read again");
                     continue;
                 }
-                let name = if signal == SIGTERM {
-                    "SIGTERM"
-                } else {
-                    "SIGINT"
-                };
+                let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };
                 tracing::info!("{name}: ending");
                 if shared.shutdown.swap(true, SeqCst) {
                     std::process::exit(1);
@@ -147,11 +142,7 @@ fn is_no_ipv6(e: &anyhow::Error) -> bool {
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let bound = || -> io::Result<TcpListener> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
@@ -216,12 +207,10 @@ impl Gate {
         };
         let (shared, sessions) = (Arc::clone(&self.shared), Arc::clone(&self.sessions));
         let place = sessions.enter(control.waker());
-        let spawned = thread::Builder::new()
-            .name("session".to_owned())
-            .spawn(move || {
-                let _place = place;
-                session::serve(control, &shared);
-            });
+        let spawned = thread::Builder::new().name("session".to_owned()).spawn(move || {
+            let _place = place;
+            session::serve(control, &shared);
+        });
         if let Err(e) = spawned {
             tracing::error!(%peer, "starting a session's thread: {e}");
         }
@@ -261,10 +250,7 @@ impl Sessions {
         wakers.0 += 1;
         let id = wakers.0;
         wakers.1.insert(id, waker);
-        Place {
-            sessions: Arc::clone(self),
-            id,
-        }
+        Place { sessions: Arc::clone(self), id }
     }
 
     /// Wakes all sessions, which see that the daemon ends, and waits for them.

@@ -17,6 +17,7 @@ use crate::cli::Cli;
 use crate::control::{Control, ReadResult};
 use crate::devices::{self, Kind};
 use crate::ledger::Ledger;
+use crate::own::{Flow, Hidden, OwnTraffic, Transport, Watched};
 use crate::pump::{DataPath, Event, Running};
 
 /// Longest time that the kernel gathers packets in a block before it gives it out.
@@ -27,6 +28,8 @@ const BLOCK_TIMEOUT_MAX: Duration = Duration::from_millis(10);
 pub struct Shared {
     /// The command line.
     pub cli: Cli,
+    /// What no capture may contain.
+    pub own: Arc<OwnTraffic>,
     /// Whether the daemon is about to end.
     pub shutdown: AtomicBool,
 }
@@ -46,6 +49,12 @@ pub fn serve(mut control: Control, shared: &Shared) {
         }
         return;
     }
+    let _hidden = shared.own.hide(Flow {
+        transport: Transport::Tcp,
+        local: control.local,
+        peer: peer.ip(),
+        peer_port: Some(peer.port()),
+    });
     tracing::info!(%peer, "session started");
     let began = Instant::now();
     let mut session = Session::new(control, shared);
@@ -69,12 +78,19 @@ enum End {
     Shutdown,
 }
 
+/// A capture and what goes with it.
+struct Capturing {
+    running: Running,
+    _hidden: Hidden,
+    _watched: Watched,
+}
+
 struct Session<'a> {
     shared: &'a Shared,
     control: Control,
     machine: DaemonSession,
     epoch: Instant,
-    running: Option<Running>,
+    running: Option<Capturing>,
     /// The ledger of the last capture, for those who ask after it ended.
     last: Ledger,
     events: Receiver<Event>,
@@ -142,8 +158,7 @@ impl<'a> Session<'a> {
                 ReadResult::Bytes(n) => self.machine.receive(&buf[..n]),
                 ReadResult::Eof => self.machine.receive_eof(),
                 ReadResult::Nothing => {
-                    self.control
-                        .wait(self.machine.deadline().map(|d| self.epoch + d))?;
+                    self.control.wait(self.machine.deadline().map(|d| self.epoch + d))?;
                 }
             }
         }
@@ -159,7 +174,7 @@ impl<'a> Session<'a> {
     }
 
     fn end_capture(&mut self, deliver_rest: bool) {
-        let Some(running) = self.running.take() else {
+        let Some(Capturing { running, .. }) = self.running.take() else {
             return;
         };
         let device = running.device.escape_debug().to_string();
@@ -176,15 +191,14 @@ impl<'a> Session<'a> {
             Action::Note(note) => self.log(&note),
             Action::Authenticate { .. } => {
                 tracing::warn!(peer = %self.control.peer, "password refused: not available yet");
-                self.machine
-                    .authenticated(Err("Authentication failed"), self.now());
+                self.machine.authenticated(Err("Authentication failed"), self.now());
             }
             Action::ListDevices => match devices::list(&self.shared.cli.replay) {
                 Ok(devices) => self.machine.devices(Ok(&devices)),
                 Err(e) => self.machine.devices(Err(&self.logged("FINDALLIF", &e))),
             },
             Action::Open(name) => match self.linktype(&name) {
-                Ok(linktype) => self.machine.opened(Ok(linktype)),
+                Ok(linktype) => self.machine.opened(Ok(linktype.0)),
                 Err(text) => self.machine.opened(Err(&self.logged("OPEN", &text))),
             },
             Action::Start(start) => {
@@ -196,14 +210,13 @@ impl<'a> Session<'a> {
                 }
             }
             Action::SetFilter(program) => {
-                let result = self.running.as_ref().map_or(Ok(()), |running| {
-                    running.control().set_filter(&instructions(&program))
-                });
+                let result = self
+                    .running
+                    .as_ref()
+                    .map_or(Ok(()), |c| c.running.control().set_filter(&instructions(&program)));
                 match result {
                     Ok(()) => self.machine.filter_set(Ok(())),
-                    Err(e) => self
-                        .machine
-                        .filter_set(Err(&self.logged("UPDATEFILTER", &e))),
+                    Err(e) => self.machine.filter_set(Err(&self.logged("UPDATEFILTER", &e))),
                 }
             }
             Action::ReadStats => match self.stats() {
@@ -236,20 +249,20 @@ impl<'a> Session<'a> {
 
     fn stats(&self) -> Result<Stats, capture::Error> {
         match &self.running {
-            Some(running) => running.ledger().map(|l| l.stats()),
+            Some(c) => c.running.ledger().map(|l| l.stats()),
             None => Ok(self.last.stats()),
         }
     }
 
     /// The link type of a listed device. What a capture needs beyond that, a right or an interface
     /// that is up, STARTCAP will tell.
-    fn linktype(&self, name: &str) -> Result<u32, String> {
-        let linktype = match self.find(name)? {
+    fn linktype(&self, name: &str) -> Result<capture::LinkType, String> {
+        match self.find(name)? {
             Kind::Interface => capture::linktype(name),
             Kind::Savefile(path) => capture::replay::open(path, &capture::Options::default(), true)
                 .map(|capture| capture.linktype()),
-        };
-        linktype.map(|l| l.0).map_err(|e| e.to_string())
+        }
+        .map_err(|e| e.to_string())
     }
 
     fn find(&self, name: &str) -> Result<Kind<'_>, String> {
@@ -282,12 +295,15 @@ impl<'a> Session<'a> {
                 Direction::Out => capture::Direction::Out,
             },
             filter: instructions(&start.filter),
-            guard: Vec::new(),
+            guard: self.shared.own.guard(self.linktype(&start.device)?),
         };
         let capture = self.open(&start.device, &options)?;
+        let watched = self.shared.own.watch(capture.control(), capture.linktype());
         let (local, peer) = (self.control.local, self.control.peer);
-        let data =
-            DataPath::open(start.data, local, peer, cli.data_port).map_err(|e| e.to_string())?;
+        // Hidden before its first packet can be.
+        let hide = |flow| self.shared.own.hide(flow);
+        let (data, hidden) = DataPath::open(start.data, local, peer, cli.data_port, hide)
+            .map_err(|e| e.to_string())?;
         let reply = StartReply {
             buffer_size: u32::try_from(capture.ring_bytes()).unwrap_or(u32::MAX),
             port: data.port(),
@@ -313,7 +329,7 @@ impl<'a> Session<'a> {
         };
         let running = Running::start(&start.device, capture, data, start.sampling, tell)
             .map_err(|e| format!("starting the capture's thread: {e}"))?;
-        self.running = Some(running);
+        self.running = Some(Capturing { running, _hidden: hidden, _watched: watched });
         Ok(reply)
     }
 }
@@ -322,11 +338,6 @@ fn instructions(program: &Program) -> Vec<capture::Instruction> {
     program
         .instructions()
         .iter()
-        .map(|i| capture::Instruction {
-            code: i.code,
-            jt: i.jt,
-            jf: i.jf,
-            k: i.k,
-        })
+        .map(|i| capture::Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k })
         .collect()
 }

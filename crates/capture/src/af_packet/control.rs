@@ -89,31 +89,44 @@ impl Shared {
     }
 
     /// Puts guard and program in force, from the next packet on. With an error, what was in force stays.
-    pub(super) fn install(&self, guard: Option<&[Instruction]>, program: Option<&[Instruction]>) -> Result<(), Error> {
+    pub(super) fn install(
+        &self,
+        guard: Option<&[Instruction]>,
+        program: Option<&[Instruction]>,
+    ) -> Result<(), Error> {
         let mut filters = lock(&self.filters);
         let guard = guard.unwrap_or(&filters.guard).to_vec();
         let program = program.unwrap_or(&filters.program).to_vec();
         let mut placed = place(&self.target, &guard, &program, filters.in_user_space)?;
-        if let (Some(socket), false) = (self.socket.upgrade(), filters.stopped) {
-            if let Err(error) = self.put_in_force(&socket, &placed, &filters) {
-                // The kernel has rules of its own, and a limit of memory for filters (net.core.optmem_max). What it
-                // does not take runs in user space.
-                let refused = matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOMEM));
-                if placed.user.is_some() || !refused {
-                    return Err(self.attach_error(error));
+        let socket = if filters.stopped { None } else { self.socket.upgrade() };
+        if let Some(socket) = socket {
+            match self.put_in_force(&socket, &placed, &filters) {
+                Ok(()) => {}
+                // The kernel has rules of its own, and a limit of memory for filters
+                // (net.core.optmem_max). What it does not take runs in user space.
+                Err(error) if placed.user.is_none() && is_refusal(&error) => {
+                    placed = place(&self.target, &guard, &program, true)?;
+                    self.put_in_force(&socket, &placed, &filters)
+                        .map_err(|error| self.attach_error(error))?;
                 }
-                placed = place(&self.target, &guard, &program, true)?;
-                self.put_in_force(&socket, &placed, &filters).map_err(|error| self.attach_error(error))?;
+                Err(error) => return Err(self.attach_error(error)),
             }
         }
-        *filters = Filters { guard, program, in_user_space: placed.user.is_some(), stopped: filters.stopped };
+        *filters = Filters {
+            guard,
+            program,
+            in_user_space: placed.user.is_some(),
+            stopped: filters.stopped,
+        };
         Ok(())
     }
 
     /// First the user-space program, then the kernel's, which replaces its predecessor between two packets: so a block
     /// that holds anything the new kernel program let pass comes after the program that is to look at it.
     fn put_in_force(&self, socket: &Socket, placed: &Placed, before: &Filters) -> io::Result<()> {
-        let Some(program) = &placed.user else { return attach(socket, &placed.kernel) };
+        let Some(program) = &placed.user else {
+            return attach(socket, &placed.kernel);
+        };
         self.slot.publish(program.clone());
         attach(socket, &placed.kernel).inspect_err(|_| {
             // The empty program accepts what the kernel's lets pass.
@@ -135,18 +148,32 @@ impl Shared {
         drop(self.count());
     }
 
-    fn count(&self) -> Result<MutexGuard<'_, Totals>, Error> {
-        let mut totals = lock(&self.totals);
+    /// Takes the kernel's numbers before their 32 bits overflow. Never waits: who holds the lock is
+    /// taking them.
+    pub(super) fn fold(&self) {
+        if let Ok(mut totals) = self.totals.try_lock() {
+            // The next one sees to it, or `stats` tells.
+            let _ = self.fold_into(&mut totals);
+        }
+    }
+
+    fn fold_into(&self, totals: &mut Totals) -> Result<(), Error> {
         if let Some(socket) = self.socket.upgrade() {
             let new = sys::take_counters(socket.as_fd())
                 .map_err(|error| Error::call("PACKET_STATISTICS", &self.device, error))?;
             totals.packets += u64::from(new.packets);
             totals.drops += u64::from(new.drops);
-            if let Some(before) = totals.interface_before {
-                let now = interface_losses(&self.device);
-                totals.interface += now.saturating_sub(before);
-                totals.interface_before = Some(now);
-            }
+        }
+        Ok(())
+    }
+
+    fn count(&self) -> Result<MutexGuard<'_, Totals>, Error> {
+        let mut totals = lock(&self.totals);
+        self.fold_into(&mut totals)?;
+        if let (Some(before), true) = (totals.interface_before, self.socket.strong_count() > 0) {
+            let now = interface_losses(&self.device);
+            totals.interface += now.saturating_sub(before);
+            totals.interface_before = Some(now);
         }
         Ok(totals)
     }
@@ -194,6 +221,11 @@ impl Handle for Shared {
     fn wake(&self) {
         self.wakeup.wake();
     }
+}
+
+/// Whether the kernel can be got round.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOMEM))
 }
 
 fn attach(socket: &Socket, program: &[Instruction]) -> io::Result<()> {

@@ -58,7 +58,11 @@ pub(super) fn next_offset(rest: &[u8]) -> Option<usize> {
 }
 
 /// Makes a packet of `frame`, which reaches from a frame's head to the next one's.
-pub(super) fn finish<'a>(frame: &'a mut [u8], format: &Format, program: Option<&[Instruction]>) -> Outcome<'a> {
+pub(super) fn finish<'a>(
+    frame: &'a mut [u8],
+    format: &Format,
+    program: Option<&[Instruction]>,
+) -> Outcome<'a> {
     if frame.len() < FRAME_HEAD {
         return Outcome::Malformed;
     }
@@ -155,7 +159,9 @@ fn put_cooked_header(frame: &mut [u8], at: usize) {
 /// whether the frame is CAN FD, where the kernel says it in the protocol.
 fn fix_can(frame: &mut [u8], start: usize, end: usize) {
     let protocol = u16_be_at(frame, SLL + offset_of!(libc::sockaddr_ll, sll_protocol));
-    let Some(can) = frame.get_mut(start..end) else { return };
+    let Some(can) = frame.get_mut(start..end) else {
+        return;
+    };
     if let Some(id) = can.first_chunk_mut::<4>() {
         *id = u32::from_ne_bytes(*id).to_be_bytes();
     }

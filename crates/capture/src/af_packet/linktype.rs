@@ -74,7 +74,9 @@ pub(crate) fn kind(device: &str, hardware: u16) -> Kind {
         libc::ARPHRD_LOCALTLK => raw(114),
         // RFC 2625 IP over Fibre Channel, which linux/if_arp.h has no name for.
         18 => raw(122),
-        libc::ARPHRD_FCPP | libc::ARPHRD_FCAL | libc::ARPHRD_FCPL | libc::ARPHRD_FCFABRIC => raw(224),
+        libc::ARPHRD_FCPP | libc::ARPHRD_FCAL | libc::ARPHRD_FCPL | libc::ARPHRD_FCFABRIC => {
+            raw(224)
+        }
         libc::ARPHRD_IEEE802154 => raw(230),
         ARPHRD_VSOCKMON => raw(271),
         // Their link types are the cooked header under names of their own.

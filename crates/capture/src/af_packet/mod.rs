@@ -24,6 +24,10 @@ pub(crate) use self::{
 use self::{control::Shared, frame::Format, ring::Ring, wait::Wakeup};
 use crate::{Error, LinkType, Options, capture::Control, slot::Seen};
 
+/// Blocks between two looks at the kernel's counters, which have 32 bits: one system call in some
+/// hundred thousand packets, and long before they can overflow.
+const FOLD_EVERY: u32 = 256;
+
 /// What [`Source::wait`] found.
 pub(crate) enum Ready {
     /// [`Source::block`] has one.
@@ -43,6 +47,8 @@ pub(crate) struct Source {
     format: Format,
     /// The block that the kernel passes on next.
     index: usize,
+    /// Blocks taken so far.
+    taken: u32,
     seen: Seen,
     requested: usize,
     block_timeout: Duration,
@@ -95,7 +101,8 @@ impl Source {
                 self.idle = 0;
                 return Ok(Ready::Block);
             }
-            let mut left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let mut left =
+                deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(Ready::Timeout);
             }
@@ -117,6 +124,10 @@ impl Source {
         // after that took effect, which was after the program for user space was published.
         self.shared.slot.refresh(&mut self.seen);
         self.index = (index + 1) % self.ring.blocks();
+        self.taken = self.taken.wrapping_add(1);
+        if self.taken.is_multiple_of(FOLD_EVERY) {
+            self.shared.fold();
+        }
         let owned = self.ring.take(index)?;
         Some(RingBlock::new(owned, &self.format, self.seen.program(), &self.shared.counts))
     }
@@ -137,8 +148,11 @@ impl Source {
         // A wake-up without a block is not known to happen more than once; if a kernel does it, it must not cost a core.
         let socket = (self.idle < 8).then_some(&*self.socket);
         let nap = Duration::from_millis(1);
-        let timeout =
-            if socket.is_some() { timeout } else { Some(timeout.map_or(nap, |timeout| timeout.min(nap))) };
+        let timeout = if socket.is_some() {
+            timeout
+        } else {
+            Some(timeout.map_or(nap, |timeout| timeout.min(nap)))
+        };
         match self.shared.wakeup.sleep(socket, timeout) {
             Wakeup::Nothing => self.idle = 0,
             Wakeup::Readable => self.idle += 1,

@@ -51,7 +51,10 @@ impl Ring {
     /// Maps the ring of `blocks` blocks that was set up on `fd`.
     pub(super) fn map(fd: BorrowedFd<'_>, block_size: usize, blocks: usize) -> io::Result<Self> {
         let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
-        if blocks == 0 || block_size <= HEAD_LEN || !block_size.is_multiple_of(mem::align_of::<Head>()) {
+        if blocks == 0
+            || block_size <= HEAD_LEN
+            || !block_size.is_multiple_of(mem::align_of::<Head>())
+        {
             return Err(invalid());
         }
         let len = block_size.checked_mul(blocks).ok_or_else(invalid)?;

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -18,16 +18,23 @@ use super::{
     ring::Ring,
     sys::{self, EVERY_PROTOCOL},
 };
-use crate::{Error, LinkType, MAX_SNAPLEN, Options, filter::kernel::Target, ioctl::Asker, slot::Seen};
+use crate::{
+    Error, LinkType, MAX_SNAPLEN, Options, filter::kernel::Target, ioctl::Asker, slot::Seen,
+};
 
 /// The pseudo-device that captures on all interfaces.
 pub(crate) const ANY: &str = "any";
 
-/// Bytes of a block. It holds the largest packet whole (`MAX_SNAPLEN` and less than 200 bytes of headers), and it is
-/// the least memory that a packet can occupy alone when the traffic is so thin that time, not space, closes the block.
-const BLOCK: usize = 512 << 10;
-const _: () = assert!(BLOCK > MAX_SNAPLEN as usize + 4096);
-/// From how many blocks on they are made twice as large.
+/// Bytes of a block, at least and at most: the smallest power of two in between that holds a packet
+/// of the snaplen, with its headers. A block is the least memory that a packet can occupy alone, when
+/// traffic is so thin that time and not space closes it; smaller ones let a ring of the same size
+/// outlast a longer pause of its reader.
+const SMALL_BLOCK: usize = 128 << 10;
+const LARGE_BLOCK: usize = 512 << 10;
+/// More than a frame has besides its packet.
+const HEADERS: usize = 4096;
+const _: () = assert!(LARGE_BLOCK >= MAX_SNAPLEN as usize + HEADERS);
+/// From how many large blocks on they are made twice as large.
 const MANY_BLOCKS: usize = 128;
 /// The unit in which the kernel wants a ring described. `TPACKET_V3` does not use it.
 const FRAME: usize = 2048;
@@ -56,13 +63,20 @@ impl Device {
         }
         let failed = |call| {
             move |error: io::Error| match error.raw_os_error() {
-                Some(libc::ENODEV | libc::ENXIO) => Error::NoSuchDevice { device: device.to_owned() },
+                Some(libc::ENODEV | libc::ENXIO) => {
+                    Error::NoSuchDevice { device: device.to_owned() }
+                }
                 _ => Error::call(call, device, error),
             }
         };
         let hardware = asker.hardware_type(device).map_err(failed("SIOCGIFHWADDR"))?;
         let ifindex = asker.index(device).map_err(failed("SIOCGIFINDEX"))?;
-        Ok(Self { kind: kind(device, hardware), ifindex, loopback: lo == Some(ifindex), lo_ifindex })
+        Ok(Self {
+            kind: kind(device, hardware),
+            ifindex,
+            loopback: lo == Some(ifindex),
+            lo_ifindex,
+        })
     }
 }
 
@@ -72,11 +86,15 @@ pub(super) fn open(name: &str, options: &Options) -> Result<Source, Error> {
     let any = device.ifindex == 0;
     let promisc = options.promisc && !any;
     let socket_type = if device.kind.cooked { Type::DGRAM } else { Type::RAW };
-    let socket = Socket::new(Domain::PACKET, socket_type, None).map_err(|source| match source.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => {
-            Error::PermissionDenied { call: "socket(AF_PACKET)", device: name.to_owned(), source }
+    let socket = Socket::new(Domain::PACKET, socket_type, None).map_err(|source| {
+        match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => Error::PermissionDenied {
+                call: "socket(AF_PACKET)",
+                device: name.to_owned(),
+                source,
+            },
+            _ => Error::call("socket(AF_PACKET)", name, source),
         }
-        _ => Error::call("socket(AF_PACKET)", name, source),
     })?;
     let socket = Arc::new(socket);
 
@@ -93,7 +111,7 @@ pub(super) fn open(name: &str, options: &Options) -> Result<Source, Error> {
     shared.install(Some(&options.guard), Some(&options.filter))?;
 
     let block_timeout = options.block_timeout.max(Duration::from_millis(1));
-    let ring = make_ring(&socket, name, options.ring_bytes, block_timeout)?;
+    let ring = make_ring(&socket, name, options, block_timeout)?;
     if promisc {
         sys::join_promisc(socket.as_fd(), device.ifindex)
             .map_err(|error| Error::call("PACKET_ADD_MEMBERSHIP", name, error))?;
@@ -106,6 +124,7 @@ pub(super) fn open(name: &str, options: &Options) -> Result<Source, Error> {
         shared: Arc::new(shared),
         format: Format { kind: device.kind, snaplen: target.snaplen as usize },
         index: 0,
+        taken: 0,
         seen: Seen::default(),
         requested: options.ring_bytes,
         block_timeout,
@@ -130,16 +149,26 @@ fn listen(socket: &Socket, name: &str, ifindex: i32) -> Result<(), Error> {
     }
 }
 
-/// Asks for a ring of `bytes`, and for half as much as often as memory is short.
-fn make_ring(socket: &Socket, name: &str, bytes: usize, timeout: Duration) -> Result<Ring, Error> {
+/// Asks for a ring, and for half as much as often as memory is short.
+fn make_ring(
+    socket: &Socket,
+    name: &str,
+    options: &Options,
+    timeout: Duration,
+) -> Result<Ring, Error> {
+    let (bytes, snaplen) = (options.ring_bytes, options.effective_snaplen() as usize);
     let failed = |call| move |error: io::Error| Error::call(call, name, error);
     let fd = socket.as_fd();
     let version = libc::tpacket_versions::TPACKET_V3 as u32;
-    sys::set_option(fd, libc::PACKET_VERSION, version).map_err(failed("PACKET_VERSION TPACKET_V3"))?;
+    sys::set_option(fd, libc::PACKET_VERSION, version)
+        .map_err(failed("PACKET_VERSION TPACKET_V3"))?;
     // Room in front of each packet for the VLAN tag. A cooked header fits into what the kernel leaves anyway.
     sys::set_option(fd, libc::PACKET_RESERVE, VLAN_LEN as u32).map_err(failed("PACKET_RESERVE"))?;
 
-    let block = if bytes / BLOCK >= MANY_BLOCKS { 2 * BLOCK } else { BLOCK };
+    let block = match (snaplen + HEADERS).next_power_of_two().clamp(SMALL_BLOCK, LARGE_BLOCK) {
+        LARGE_BLOCK if bytes / LARGE_BLOCK >= MANY_BLOCKS => 2 * LARGE_BLOCK,
+        block => block,
+    };
     let mut blocks = bytes.div_ceil(block).clamp(2, u32::MAX as usize / (block / FRAME));
     loop {
         let request = libc::tpacket_req3 {
@@ -151,19 +180,42 @@ fn make_ring(socket: &Socket, name: &str, bytes: usize, timeout: Duration) -> Re
             tp_sizeof_priv: 0,
             tp_feature_req_word: 0,
         };
-        let made = sys::set_ring(fd, &request).map_err(|error| ("PACKET_RX_RING", error));
-        match made.and_then(|()| Ring::map(fd, block, blocks).map_err(|error| ("mmap of the ring", error))) {
+        let (call, source) = match set_and_map(fd, &request) {
             Ok(ring) => return Ok(ring),
-            Err((_, error)) if error.raw_os_error() == Some(libc::ENOMEM) && blocks > 1 => blocks /= 2,
-            Err((call, source)) => {
-                let hint = match source.raw_os_error() {
-                    Some(libc::ENOMEM) => ": not even one block of 512 KiB could be had: free memory on this host",
-                    _ => "",
-                };
-                return Err(Error::Call { call, target: name.to_owned(), source, hint });
-            }
+            Err(error) => error,
+        };
+        let short = source.raw_os_error() == Some(libc::ENOMEM);
+        if !short || blocks == 1 {
+            let hint = if short {
+                ": not even one block could be had: free memory on this host"
+            } else {
+                ""
+            };
+            return Err(Error::Call { call, target: name.to_owned(), source, hint });
         }
+        blocks /= 2;
     }
+}
+
+fn set_and_map(
+    fd: BorrowedFd<'_>,
+    request: &libc::tpacket_req3,
+) -> Result<Ring, (&'static str, io::Error)> {
+    sys::set_ring(fd, request).map_err(|error| ("PACKET_RX_RING", error))?;
+    Ring::map(fd, request.tp_block_size as usize, request.tp_block_nr as usize).map_err(|error| {
+        // A ring must be gone before the next one is asked for. If that fails, the next one says so.
+        let none = libc::tpacket_req3 {
+            tp_block_size: 0,
+            tp_block_nr: 0,
+            tp_frame_size: 0,
+            tp_frame_nr: 0,
+            tp_retire_blk_tov: 0,
+            tp_sizeof_priv: 0,
+            tp_feature_req_word: 0,
+        };
+        let _ = sys::set_ring(fd, &none);
+        ("mmap of the ring", error)
+    })
 }
 
 /// An interface on its way out is first down and then gone: gives it a moment to make up its mind.
@@ -171,9 +223,9 @@ pub(super) fn why_down(socket: &Socket, device: &str) -> Error {
     let end = Instant::now() + Duration::from_millis(200);
     loop {
         let gone = sys::bound_to(socket.as_fd()).is_ok_and(|ifindex| ifindex == -1)
-            || Asker::new()
-                .and_then(|asker| asker.is_up(device))
-                .is_err_and(|error| matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)));
+            || Asker::new().and_then(|asker| asker.is_up(device)).is_err_and(|error| {
+                matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO))
+            });
         if gone {
             return Error::InterfaceGone { device: device.to_owned() };
         }

@@ -97,7 +97,9 @@ impl Waker {
 
 /// Rounded up: rounding down would turn the last millisecond into a busy loop.
 fn milliseconds(timeout: Option<Duration>) -> PollTimeout {
-    let Some(timeout) = timeout else { return PollTimeout::NONE };
+    let Some(timeout) = timeout else {
+        return PollTimeout::NONE;
+    };
     let ms = timeout.as_nanos().div_ceil(1_000_000);
     i32::try_from(ms).ok().and_then(|ms| PollTimeout::try_from(ms).ok()).unwrap_or(PollTimeout::MAX)
 }

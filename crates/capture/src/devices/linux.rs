@@ -2,11 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use nix::{
-    ifaddrs::getifaddrs,
-    net::if_::InterfaceFlags,
-    sys::socket::SockaddrStorage,
-};
+use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags, sys::socket::SockaddrStorage};
 
 use super::{Address, Device, Flags, Sockaddr, demerit};
 use crate::{Error, ioctl::Asker};
@@ -15,7 +11,8 @@ use crate::{Error, ioctl::Asker};
 const ANY_DESCRIPTION: &str = "Pseudo-device that captures on all interfaces";
 
 pub(super) fn list() -> Result<Vec<Device>, Error> {
-    let entries = getifaddrs().map_err(|error| Error::call("getifaddrs", "the interfaces", error))?;
+    let entries =
+        getifaddrs().map_err(|error| Error::call("getifaddrs", "the interfaces", error))?;
     let asker = Asker::new().map_err(|error| Error::call("socket", "the interfaces", error))?;
     let mut devices: Vec<Device> = Vec::new();
     for entry in entries {
@@ -24,11 +21,18 @@ pub(super) fn list() -> Result<Vec<Device>, Error> {
             Some(index) => index,
             None => {
                 let flags = flags(&asker, name, entry.flags)?;
-                devices.push(Device { name: name.to_owned(), description: None, flags, addresses: vec![] });
+                devices.push(Device {
+                    name: name.to_owned(),
+                    description: None,
+                    flags,
+                    addresses: vec![],
+                });
                 devices.len() - 1
             }
         };
-        let Some(addr) = entry.address.as_ref().and_then(sockaddr) else { continue };
+        let Some(addr) = entry.address.as_ref().and_then(sockaddr) else {
+            continue;
+        };
         // The kernel has one field for both, the interface's flags say what it means.
         let other = entry.broadcast.or(entry.destination).as_ref().and_then(sockaddr);
         devices[index].addresses.push(Address {
@@ -62,7 +66,11 @@ fn sockaddr(storage: &SockaddrStorage) -> Option<Sockaddr> {
         return Some(Sockaddr::V4(v4.ip()));
     }
     if let Some(v6) = storage.as_sockaddr_in6() {
-        return Some(Sockaddr::V6 { addr: v6.ip(), scope_id: v6.scope_id(), flowinfo: v6.flowinfo() });
+        return Some(Sockaddr::V6 {
+            addr: v6.ip(),
+            scope_id: v6.scope_id(),
+            flowinfo: v6.flowinfo(),
+        });
     }
     let link = storage.as_link_addr()?;
     let raw: &libc::sockaddr_ll = link.as_ref();
@@ -81,7 +89,8 @@ fn flags(asker: &Asker, name: &str, system: InterfaceFlags) -> Result<Flags, Err
         (InterfaceFlags::IFF_UP, Flags::UP),
         (InterfaceFlags::IFF_RUNNING, Flags::RUNNING),
     ];
-    let known: u32 = bits.iter().filter(|(bit, _)| system.contains(*bit)).map(|(_, flag)| flag).sum();
+    let known: u32 =
+        bits.iter().filter(|(bit, _)| system.contains(*bit)).map(|(_, flag)| flag).sum();
     if known & Flags::LOOPBACK != 0 {
         return Ok(Flags(known | Flags::NOT_APPLICABLE));
     }
@@ -119,7 +128,8 @@ fn medium(name: &str) -> Medium {
     if class.join("wireless").exists() {
         return Medium::Wireless;
     }
-    let hardware = fs::read_to_string(class.join("type")).ok().and_then(|text| text.trim().parse().ok());
+    let hardware =
+        fs::read_to_string(class.join("type")).ok().and_then(|text| text.trim().parse().ok());
     match hardware {
         Some(libc::ARPHRD_LOOPBACK) => Medium::Loopback,
         Some(

@@ -14,11 +14,16 @@ use crate::Error;
 ///
 /// [`Error::BadFilter`] with the first instruction that breaks a rule.
 pub fn check(program: &[Instruction]) -> Result<(), Error> {
-    let Some(last) = program.last() else { return Ok(()) };
+    let Some(last) = program.last() else {
+        return Ok(());
+    };
     check_body(program, program.len())?;
     match last.code {
         RET_K | RET_A => Ok(()),
-        _ => Err(Error::BadFilter { index: program.len() - 1, reason: "the program does not end in a return" }),
+        _ => Err(Error::BadFilter {
+            index: program.len() - 1,
+            reason: "the program does not end in a return",
+        }),
     }
 }
 
@@ -37,9 +42,10 @@ fn fault(index: usize, instruction: &Instruction, end: usize) -> Option<&'static
     // The instructions that a jump can skip.
     let room = end.saturating_sub(index + 2);
     match instruction.code {
-        LD_W_ABS | LD_H_ABS | LD_B_ABS | LD_W_IND | LD_H_IND | LD_B_IND | LD_W_LEN | LD_IMM | LDX_IMM | LDX_W_LEN
-        | LDX_B_MSH | ADD_K | ADD_X | SUB_K | SUB_X | MUL_K | MUL_X | DIV_X | OR_K | OR_X | AND_K | AND_X | LSH_X
-        | RSH_X | NEG | MOD_X | XOR_K | XOR_X | RET_K | RET_A | TAX | TXA => None,
+        LD_W_ABS | LD_H_ABS | LD_B_ABS | LD_W_IND | LD_H_IND | LD_B_IND | LD_W_LEN | LD_IMM
+        | LDX_IMM | LDX_W_LEN | LDX_B_MSH | ADD_K | ADD_X | SUB_K | SUB_X | MUL_K | MUL_X
+        | DIV_X | OR_K | OR_X | AND_K | AND_X | LSH_X | RSH_X | NEG | MOD_X | XOR_K | XOR_X
+        | RET_K | RET_A | TAX | TXA => None,
         LD_MEM | LDX_MEM | ST | STX => {
             (instruction.k >= SCRATCH as u32).then_some("there are 16 scratch cells")
         }

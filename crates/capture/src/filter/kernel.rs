@@ -51,7 +51,10 @@ pub(crate) fn place(
     check_guard(guard)?;
     let mut kernel = prelude(target, guard);
     if kernel.len() >= KERNEL_MAX {
-        return Err(Error::BadFilter { index: KERNEL_MAX, reason: "the guard leaves no room in the kernel" });
+        return Err(Error::BadFilter {
+            index: KERNEL_MAX,
+            reason: "the guard leaves no room in the kernel",
+        });
     }
     if !force_user {
         let room = KERNEL_MAX - kernel.len();
@@ -136,7 +139,9 @@ fn prelude(target: &Target, guard: &[Instruction]) -> Vec<Instruction> {
 fn fit(instruction: &Instruction, target: &Target) -> Option<Instruction> {
     match instruction.code {
         RET_K => Some(Instruction { k: instruction.k.min(target.snaplen), ..*instruction }),
-        LD_W_ABS | LD_H_ABS | LD_B_ABS | LD_W_IND | LD_H_IND | LD_B_IND | LDX_B_MSH if target.cooked => {
+        LD_W_ABS | LD_H_ABS | LD_B_ABS | LD_W_IND | LD_H_IND | LD_B_IND | LDX_B_MSH
+            if target.cooked =>
+        {
             uncook(instruction)
         }
         _ => Some(*instruction),
@@ -174,7 +179,13 @@ mod tests {
     const ANY: Target = Target { cooked: true, any: true, ..ETHERNET };
 
     /// What the kernel's part answers for a packet of `pkttype` on interface `ifindex`.
-    fn answer(target: &Target, guard: &[Instruction], pkttype: u8, ifindex: u32, hatype: u16) -> u32 {
+    fn answer(
+        target: &Target,
+        guard: &[Instruction],
+        pkttype: u8,
+        ifindex: u32,
+        hatype: u16,
+    ) -> u32 {
         let placed = place(target, guard, &[], false).unwrap();
         check(&placed.kernel).unwrap();
         let aux = Aux {
@@ -283,7 +294,10 @@ mod tests {
         assert_eq!(kernel_k(Instruction::stmt(LD_H_ABS, 14)), Some(SKF_AD_PROTOCOL));
         assert_eq!(kernel_k(Instruction::stmt(LDX_B_MSH, 16)), Some(0));
         assert_eq!(kernel_k(Instruction::stmt(LD_H_IND, 18)), Some(2));
-        assert_eq!(kernel_k(Instruction::stmt(LD_B_ABS, SKF_NET as u32 + 9)), Some(SKF_NET as u32 + 9));
+        assert_eq!(
+            kernel_k(Instruction::stmt(LD_B_ABS, SKF_NET as u32 + 9)),
+            Some(SKF_NET as u32 + 9)
+        );
         assert_eq!(kernel_k(Instruction::stmt(LD_W_ABS, 14)), None);
         assert_eq!(kernel_k(Instruction::stmt(LD_W_ABS, 0)), None);
         assert_eq!(kernel_k(Instruction::stmt(LD_H_ABS, 2)), None);

@@ -1,7 +1,7 @@
 //! Classic BPF in user space: for programs that the kernel does not take, and for packets that come from no kernel.
 
-pub(crate) mod code;
 mod check;
+pub(crate) mod code;
 mod run;
 
 #[cfg(target_os = "linux")]

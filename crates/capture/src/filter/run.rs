@@ -27,7 +27,7 @@ pub struct Aux {
 /// shift by a register counts modulo 32; an indirect offset wraps at 32 bits. Scratch cells that were never written
 /// hold 0 (the kernel does not take programs that read them).
 ///
-/// Total: any sequence of instructions terminates, as jumps only go forward, and what [`check`](super::check) would not
+/// Total: any sequence of instructions terminates, as jumps only go forward, and what [`check`](super::check()) would not
 /// let pass refuses the packet.
 pub fn run(program: &[Instruction], packet: &[u8], len: u32, aux: &Aux) -> u32 {
     if program.is_empty() {
@@ -193,7 +193,9 @@ mod tests {
     #[test]
     fn unknown_ancillary_data_refuses_and_known_is_read() {
         let aux = Aux { vlan: Some((0x6064, 0x88a8)), pkttype: Some(4), ..Aux::default() };
-        let read = |k| run(&[Instruction::stmt(LD_B_ABS, k), Instruction::stmt(RET_A, 0)], PACKET, 10, &aux);
+        let read = |k| {
+            run(&[Instruction::stmt(LD_B_ABS, k), Instruction::stmt(RET_A, 0)], PACKET, 10, &aux)
+        };
         assert_eq!(read(SKF_AD_VLAN_TAG), 0x6064);
         assert_eq!(read(SKF_AD_VLAN_TAG_PRESENT), 1);
         assert_eq!(read(SKF_AD_VLAN_TPID), 0x88a8);

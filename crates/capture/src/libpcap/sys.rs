@@ -55,8 +55,10 @@ pub(super) fn compile(
     snaplen: u32,
     optimize: bool,
 ) -> Result<Vec<Instruction>, Error> {
-    let functions =
-        FUNCTIONS.get_or_init(Functions::load).as_ref().map_err(|reason| Error::Missing(reason.clone()))?;
+    let functions = FUNCTIONS
+        .get_or_init(Functions::load)
+        .as_ref()
+        .map_err(|reason| Error::Missing(reason.clone()))?;
     let linktype = c_int::try_from(linktype.0).map_err(|_| Error::Refused)?;
     let snaplen = c_int::try_from(snaplen).map_err(|_| Error::Refused)?;
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,11 +71,19 @@ pub(super) fn compile(
     let mut program = Program { len: 0, instructions: ptr::null_mut() };
     // SAFETY: `pcap` is open, `program` is valid for writes, `filter` ends in a zero byte; all outlive the call.
     let status = unsafe {
-        (functions.compile)(pcap, &raw mut program, filter.as_ptr(), c_int::from(optimize), NETMASK_UNKNOWN)
+        (functions.compile)(
+            pcap,
+            &raw mut program,
+            filter.as_ptr(),
+            c_int::from(optimize),
+            NETMASK_UNKNOWN,
+        )
     };
     let result = if status < 0 {
-        // SAFETY: `pcap` is open; the text it gives is its own, ends in a zero byte, and is copied before `pcap` closes.
-        let message = unsafe { CStr::from_ptr((functions.geterr)(pcap)) };
+        // SAFETY: `pcap` is open.
+        let message = unsafe { (functions.geterr)(pcap) };
+        // SAFETY: the text is part of `pcap`, ends in a zero byte, and is copied before `pcap` closes.
+        let message = unsafe { CStr::from_ptr(message) };
         Err(Error::Syntax(message.to_string_lossy().into_owned()))
     } else {
         let instructions = if program.instructions.is_null() {
@@ -95,19 +105,28 @@ impl Functions {
     fn load() -> Result<Self, String> {
         let library = load_library()?;
         Ok(Self {
-            open_dead: symbol(&library, c"pcap_open_dead")?,
-            compile: symbol(&library, c"pcap_compile")?,
-            geterr: symbol(&library, c"pcap_geterr")?,
-            freecode: symbol(&library, c"pcap_freecode")?,
-            close: symbol(&library, c"pcap_close")?,
+            // SAFETY: the type is the one in pcap/pcap.h.
+            open_dead: unsafe { symbol(&library, c"pcap_open_dead") }?,
+            // SAFETY: the type is the one in pcap/pcap.h.
+            compile: unsafe { symbol(&library, c"pcap_compile") }?,
+            // SAFETY: the type is the one in pcap/pcap.h.
+            geterr: unsafe { symbol(&library, c"pcap_geterr") }?,
+            // SAFETY: the type is the one in pcap/pcap.h.
+            freecode: unsafe { symbol(&library, c"pcap_freecode") }?,
+            // SAFETY: the type is the one in pcap/pcap.h.
+            close: unsafe { symbol(&library, c"pcap_close") }?,
             _library: library,
         })
     }
 }
 
-/// A function of type `F`. The caller names a function that has this type.
-fn symbol<F: Copy>(library: &Library, name: &CStr) -> Result<F, String> {
-    // SAFETY: every use above pairs a name with the type that pcap/pcap.h gives it, and keeps the library.
+/// A function of type `F`.
+///
+/// # Safety
+///
+/// `F` must be the type of the function of that name, and the result must not outlive the library.
+unsafe fn symbol<F: Copy>(library: &Library, name: &CStr) -> Result<F, String> {
+    // SAFETY: the caller vouches for the type.
     let symbol = unsafe { library.get::<F>(name) };
     symbol.map(|symbol| *symbol).map_err(|error| error.to_string())
 }

@@ -8,12 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    Error, Instruction, Stats,
-    capture::Handle,
-    filter::check,
-    slot::Slot,
-};
+use crate::{Error, Instruction, Stats, capture::Handle, filter::check, slot::Slot};
 
 /// What both sides have.
 #[derive(Debug, Default)]

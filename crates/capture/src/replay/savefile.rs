@@ -51,7 +51,9 @@ impl Savefile {
             (_, MICROSECONDS) => (false, 1000),
             (NANOSECONDS, _) => (true, 1),
             (_, NANOSECONDS) => (false, 1),
-            (PCAPNG, _) => return Err(failed("a pcapng file: convert it (editcap -F pcap)".into())),
+            (PCAPNG, _) => {
+                return Err(failed("a pcapng file: convert it (editcap -F pcap)".into()));
+            }
             _ => return Err(failed("no savefile: unknown magic number".into())),
         };
         // The upper bits say whether frames have a checksum at their end.
@@ -86,7 +88,8 @@ impl Savefile {
         let nanos = u64::from(fraction) * u64::from(self.unit);
         // A fraction of a second or more carries over, as arithmetic on time stamps would have it.
         let carry = u32::try_from(nanos / 1_000_000_000).unwrap_or(0);
-        let ts = Timestamp { secs: secs.saturating_add(carry), nanos: (nanos % 1_000_000_000) as u32 };
+        let ts =
+            Timestamp { secs: secs.saturating_add(carry), nanos: (nanos % 1_000_000_000) as u32 };
 
         let mut data = std::mem::take(&mut self.data);
         data.resize(caplen as usize, 0);

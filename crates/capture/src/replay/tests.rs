@@ -16,7 +16,8 @@ impl TempFile {
     fn new(bytes: &[u8]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("capture-{}-{number}.pcap", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("capture-{}-{number}.pcap", std::process::id()));
         fs::write(&path, bytes).unwrap();
         Self(path)
     }
@@ -32,8 +33,12 @@ impl Drop for TempFile {
 type Row<'a> = (u32, u32, u32, &'a [u8]);
 
 fn savefile(magic: u32, big_endian: bool, linktype: u32, rows: &[Row<'_>]) -> Vec<u8> {
-    let u32 = |value: u32| if big_endian { value.to_be_bytes() } else { value.to_le_bytes() };
-    let u16 = |value: u16| if big_endian { value.to_be_bytes() } else { value.to_le_bytes() };
+    let u32 = |value: u32| {
+        if big_endian { value.to_be_bytes() } else { value.to_le_bytes() }
+    };
+    let u16 = |value: u16| {
+        if big_endian { value.to_be_bytes() } else { value.to_le_bytes() }
+    };
     let mut out = Vec::new();
     out.extend(u32(magic));
     out.extend(u16(2));
@@ -179,11 +184,17 @@ fn what_is_no_savefile_says_so() {
     for (bytes, words) in [
         (&b""[..], "too short"),
         (&[0; 24], "unknown magic"),
-        (&[0x0a, 0x0d, 0x0d, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "pcapng"),
+        (
+            &[0x0a, 0x0d, 0x0d, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            "pcapng",
+        ),
     ] {
         let file = TempFile::new(bytes);
         let error = open(&file.0, &Options::default(), false).unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
     }
-    assert!(matches!(open("/no/such/file", &Options::default(), false), Err(Error::Savefile { .. })));
+    assert!(matches!(
+        open("/no/such/file", &Options::default(), false),
+        Err(Error::Savefile { .. })
+    ));
 }

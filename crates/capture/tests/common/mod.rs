@@ -1,8 +1,11 @@
 //! A network of one's own: a namespace with a veth pair, gone at the end of the test.
 #![allow(dead_code, reason = "each test binary uses its part of this")]
 
+pub(crate) mod libpcap;
+
 use std::{
     fs::File,
+    io::{self, Write},
     os::fd::{AsRawFd, OwnedFd},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -10,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use capture::{Capture, Event, Packet};
+use capture::{Capture, Event, Instruction, Packet, Stats};
 use nix::{
     ifaddrs::getifaddrs,
     sched::{CloneFlags, setns},
@@ -18,17 +21,17 @@ use nix::{
 };
 
 /// A network namespace with the veth pair `rx0`, `tx0`, both up and silent.
-pub struct Net {
+pub(crate) struct Net {
     name: String,
 }
 
 impl Net {
     /// Runs `test` on a thread inside a new namespace. Where that is not allowed, says so and does nothing.
-    pub fn run(test: impl FnOnce(&Net) + Send + 'static) {
+    pub(crate) fn run(test: impl FnOnce(&Net) + Send + 'static) {
         let net = match Net::new() {
             Ok(net) => net,
             Err(reason) => {
-                println!("SKIPPED: needs a network namespace and a veth pair (root): {reason}");
+                skip(&format!("needs a network namespace and a veth pair (root): {reason}"));
                 return;
             }
         };
@@ -49,7 +52,9 @@ impl Net {
         ip(&["netns", "add", &name])?;
         let net = Self { name };
         // Nothing may speak that was not asked: no neighbour discovery, no router solicitation.
-        net.try_exec("sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")?;
+        net.try_exec(
+            "sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1",
+        )?;
         net.try_exec("ip link add rx0 mtu 9000 type veth peer name tx0 mtu 9000")?;
         for device in ["lo", "rx0", "tx0"] {
             net.try_exec(&format!("ip link set {device} up"))?;
@@ -58,11 +63,12 @@ impl Net {
     }
 
     /// Runs a command inside.
-    pub fn exec(&self, command: &str) {
+    pub(crate) fn exec(&self, command: &str) {
         self.try_exec(command).unwrap();
     }
 
-    fn try_exec(&self, command: &str) -> Result<(), String> {
+    /// Runs a command inside; says what went wrong.
+    pub(crate) fn try_exec(&self, command: &str) -> Result<(), String> {
         let mut words = vec!["netns", "exec", &self.name];
         words.extend(command.split_whitespace());
         ip(&words)
@@ -83,31 +89,38 @@ fn ip(words: &[&str]) -> Result<(), String> {
     Err(format!("ip {}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
 }
 
+/// Says loudly that a test did not happen, and why: past the test harness, which keeps what a passing test prints.
+pub(crate) fn skip(reason: &str) {
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(io::stderr(), "SKIPPED: {test}: {reason}");
+}
+
 /// Sends frames out of an interface, as they are.
-pub struct Sender {
+pub(crate) struct Sender {
     socket: OwnedFd,
     to: LinkAddr,
 }
 
 impl Sender {
-    pub fn new(device: &str) -> Self {
+    pub(crate) fn new(device: &str) -> Self {
         let to = getifaddrs()
             .unwrap()
             .filter(|entry| entry.interface_name == device)
             .find_map(|entry| entry.address?.as_link_addr().copied())
             .unwrap();
-        let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        let socket =
+            socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None).unwrap();
         Self { socket, to }
     }
 
-    pub fn send(&self, frame: &[u8]) {
+    pub(crate) fn send(&self, frame: &[u8]) {
         let sent = sendto(self.socket.as_raw_fd(), frame, &self.to, MsgFlags::empty());
         assert_eq!(sent, Ok(frame.len()));
     }
 }
 
 /// An Ethernet frame of `len` bytes to everyone, with `number` in it.
-pub fn frame(number: u32, len: usize) -> Vec<u8> {
+pub(crate) fn frame(number: u32, len: usize) -> Vec<u8> {
     let mut frame = vec![0xff; 6];
     frame.extend([2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
     frame.extend(number.to_be_bytes());
@@ -118,10 +131,10 @@ pub fn frame(number: u32, len: usize) -> Vec<u8> {
 
 /// A packet that outlives its block.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owned {
-    pub len: u32,
-    pub data: Vec<u8>,
-    pub nanos: u64,
+pub(crate) struct Owned {
+    pub(crate) len: u32,
+    pub(crate) data: Vec<u8>,
+    pub(crate) nanos: u64,
 }
 
 impl From<Packet<'_>> for Owned {
@@ -132,7 +145,7 @@ impl From<Packet<'_>> for Owned {
 }
 
 /// Waits until `count` packets have come; fewer after five seconds.
-pub fn receive(capture: &mut Capture, count: usize) -> Vec<Owned> {
+pub(crate) fn receive(capture: &mut Capture, count: usize) -> Vec<Owned> {
     let end = Instant::now() + Duration::from_secs(5);
     let mut got = Vec::new();
     while got.len() < count && Instant::now() < end {
@@ -144,7 +157,7 @@ pub fn receive(capture: &mut Capture, count: usize) -> Vec<Owned> {
 }
 
 /// Stops the capture and takes what it still holds.
-pub fn finish(capture: &mut Capture) -> Vec<Owned> {
+pub(crate) fn finish(capture: &mut Capture) -> Vec<Owned> {
     capture.control().stop();
     let end = Instant::now() + Duration::from_secs(5);
     let mut got = Vec::new();
@@ -156,4 +169,34 @@ pub fn finish(capture: &mut Capture) -> Vec<Owned> {
         }
         assert!(Instant::now() < end, "a stopped capture did not end");
     }
+}
+
+/// Accepts frames whose number (see [`frame`]) is at least `least`, and keeps `keep` bytes.
+pub(crate) fn at_least(least: u32, keep: u32) -> Vec<Instruction> {
+    vec![
+        Instruction::stmt(0x20, 14),
+        Instruction::jump(0x35, least, 0, 1),
+        Instruction::stmt(0x06, keep),
+        Instruction::stmt(0x06, 0),
+    ]
+}
+
+/// The same, but too long for the kernel.
+pub(crate) fn long(mut program: Vec<Instruction>) -> Vec<Instruction> {
+    program.splice(..0, vec![Instruction::stmt(0x00, 0); 4096]);
+    program
+}
+
+/// The numbers that [`frame`] put in.
+pub(crate) fn numbers(packets: &[Owned]) -> Vec<u32> {
+    packets.iter().map(|p| u32::from_be_bytes(p.data[14..18].try_into().unwrap())).collect()
+}
+
+/// What was received is dropped, unread, or in our hands.
+pub(crate) fn ledger(stats: Stats, handed_out: usize) {
+    assert_eq!(
+        stats.received,
+        stats.dropped + stats.unread + handed_out as u64,
+        "{stats:?}, {handed_out} handed out"
+    );
 }

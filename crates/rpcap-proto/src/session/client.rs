@@ -121,11 +121,7 @@ impl Default for ClientSession {
 impl ClientSession {
     /// A session on a new connection.
     pub fn new() -> Self {
-        Self {
-            input: Deframer::new(MAX_REPLY_PAYLOAD),
-            output: Vec::new(),
-            expected: None,
-        }
+        Self { input: Deframer::new(MAX_REPLY_PAYLOAD), output: Vec::new(), expected: None }
     }
 
     /// Puts a request into [`Self::output`]. One may be unanswered at a time.
@@ -158,9 +154,7 @@ impl ClientSession {
                 MessageType::StartCaptureReply
             }
             Request::UpdateFilter(filter) => {
-                write_message(out, MessageType::UpdateFilterRequest, 0, |b| {
-                    filter.write(b)
-                });
+                write_message(out, MessageType::UpdateFilterRequest, 0, |b| filter.write(b));
                 MessageType::UpdateFilterReply
             }
             Request::Stats => {
@@ -219,10 +213,7 @@ impl ClientSession {
             return Err(ClientError::Version(header.version));
         }
         if self.expected != Some(kind) {
-            return Err(ClientError::Unexpected {
-                got: kind,
-                expected: self.expected,
-            });
+            return Err(ClientError::Unexpected { got: kind, expected: self.expected });
         }
         self.expected = None;
         let event = match kind {
@@ -247,11 +238,7 @@ impl ClientSession {
 
 /// Errors that a daemon sends by itself at any time, so that they answer no request.
 fn is_pushed(code: u16) -> bool {
-    [
-        ErrorCode::Read,
-        ErrorCode::InitTimeout,
-        ErrorCode::RuntimeTimeout,
-    ]
-    .iter()
-    .any(|c| *c as u16 == code)
+    [ErrorCode::Read, ErrorCode::InitTimeout, ErrorCode::RuntimeTimeout]
+        .iter()
+        .any(|c| *c as u16 == code)
 }

@@ -285,9 +285,7 @@ impl DaemonSession {
         loop {
             let timers = self.config.timers;
             match self.input.next_frame() {
-                Frame::Incomplete {
-                    undecided: true, ..
-                } => {
+                Frame::Incomplete { undecided: true, .. } => {
                     let since = *self.undecided_since.get_or_insert(now);
                     if !self.eof && now < since + timers.tail {
                         return Next::Wait;
@@ -354,8 +352,7 @@ impl DaemonSession {
         match *self.input.buffered() {
             [HANDSHAKE, major, minor, ..] if self.input.buffered().len() >= RECORD_HEADER_LEN => {
                 // Alert record of two bytes: fatal, handshake_failure (RFC 8446 section 6).
-                self.output
-                    .extend_from_slice(&[21, major, minor, 0, 2, 2, 40]);
+                self.output.extend_from_slice(&[21, major, minor, 0, 2, 2, 40]);
                 Some(EndReason::Tls)
             }
             [HANDSHAKE, ..] | [] => None,
@@ -372,9 +369,7 @@ impl DaemonSession {
         }
         match header.kind {
             MessageType::Close => {
-                return EndReason::Closed {
-                    authenticated: self.authenticated,
-                };
+                return EndReason::Closed { authenticated: self.authenticated };
             }
             MessageType::Error => {}
             kind => {
@@ -403,17 +398,17 @@ impl DaemonSession {
         let name = kind.name().unwrap_or_default();
         match kind {
             MessageType::Unknown(n) => Some(format!("Unknown message type {n}")),
-            kind if kind.is_from_daemon() => Some(format!(
-                "Server-to-client message {name} received from client"
-            )),
+            kind if kind.is_from_daemon() => {
+                Some(format!("Server-to-client message {name} received from client"))
+            }
             MessageType::Error | MessageType::Close => None,
-            MessageType::AuthRequest if self.authenticated => Some(format!(
-                "{name} request sent after authentication was completed"
-            )),
+            MessageType::AuthRequest if self.authenticated => {
+                Some(format!("{name} request sent after authentication was completed"))
+            }
             MessageType::AuthRequest => None,
-            _ if !self.authenticated => Some(format!(
-                "{name} request sent before authentication was completed"
-            )),
+            _ if !self.authenticated => {
+                Some(format!("{name} request sent before authentication was completed"))
+            }
             _ => None,
         }
     }
@@ -425,9 +420,7 @@ impl DaemonSession {
         if let Some(text) = self.misplaced(header.kind) {
             self.error(ErrorCode::WrongMessage, &text);
             // A client that was accepted and then loses the thread has lost it for good.
-            return self
-                .authenticated
-                .then_some(Next::End(EndReason::WrongMessage(text)));
+            return self.authenticated.then_some(Next::End(EndReason::WrongMessage(text)));
         }
         match header.kind {
             MessageType::Close => {
@@ -503,10 +496,7 @@ impl DaemonSession {
                 if self.capture == Capture::Running {
                     return Err("A capture is already running".to_owned());
                 }
-                let device = self
-                    .device
-                    .as_deref()
-                    .ok_or("No capture device was specified")?;
+                let device = self.device.as_deref().ok_or("No capture device was specified")?;
                 let start = Start::from_payload(payload, device, self.sampling, self.config.active)
                     .map_err(|e: BadStart| e.to_string())?;
                 (Pending::Start, Action::Start(Box::new(start)))
@@ -584,10 +574,7 @@ impl DaemonSession {
         }
         match result {
             Ok([]) => {
-                self.error(
-                    ErrorCode::NoRemoteIf,
-                    "There are no devices that can be captured from",
-                );
+                self.error(ErrorCode::NoRemoteIf, "There are no devices that can be captured from");
             }
             Ok(devices) => write_devices(&mut self.output, devices),
             Err(text) => self.error(ErrorCode::FindAllIf, text),

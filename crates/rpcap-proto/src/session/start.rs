@@ -83,14 +83,12 @@ impl Start {
         if matches!(data, DataChannel::Udp(0) | DataChannel::TcpConnect(0)) {
             return Err(BadStart::NoPort);
         }
-        let direction = match (
-            flags.contains(StartFlags::INBOUND),
-            flags.contains(StartFlags::OUTBOUND),
-        ) {
-            (true, false) => Direction::In,
-            (false, true) => Direction::Out,
-            _ => Direction::Both,
-        };
+        let direction =
+            match (flags.contains(StartFlags::INBOUND), flags.contains(StartFlags::OUTBOUND)) {
+                (true, false) => Direction::In,
+                (false, true) => Direction::Out,
+                _ => Direction::Both,
+            };
         Ok(Self {
             device: device.to_owned(),
             // 0 means "all of it", as libpcap has it.

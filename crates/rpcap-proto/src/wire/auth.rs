@@ -11,11 +11,7 @@ pub enum ByteOrder {
 
 impl ByteOrder {
     /// The order of the host that this code runs on.
-    pub const HOST: Self = if cfg!(target_endian = "little") {
-        Self::Little
-    } else {
-        Self::Big
-    };
+    pub const HOST: Self = if cfg!(target_endian = "little") { Self::Little } else { Self::Big };
 }
 
 /// A number that looks different in either byte order.
@@ -89,20 +85,13 @@ pub struct AuthReply {
 
 impl AuthReply {
     /// What this implementation says on this host.
-    pub const OURS: Self = Self {
-        min_version: VERSION,
-        max_version: VERSION,
-        byte_order: Some(ByteOrder::HOST),
-    };
+    pub const OURS: Self =
+        Self { min_version: VERSION, max_version: VERSION, byte_order: Some(ByteOrder::HOST) };
 
     /// Reads the three forms in use: nothing, two bytes, or eight and more.
     pub fn read(payload: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(payload);
-        let mut reply = Self {
-            min_version: 0,
-            max_version: 0,
-            byte_order: None,
-        };
+        let mut reply = Self { min_version: 0, max_version: 0, byte_order: None };
         if payload.is_empty() {
             return Ok(reply);
         }

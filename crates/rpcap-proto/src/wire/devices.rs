@@ -80,11 +80,7 @@ impl SockAddr {
                 let _port = r.u16()?;
                 let flow_info = r.u32()?;
                 let addr = r.array::<16>()?.into();
-                Some(Self::V6 {
-                    addr,
-                    flow_info,
-                    scope_id: r.u32()?,
-                })
+                Some(Self::V6 { addr, flow_info, scope_id: r.u32()? })
             }
             AF_PACKET => {
                 let _protocol = r.u16()?;
@@ -94,12 +90,7 @@ impl SockAddr {
                 let hardware_type = u16::from_le_bytes(r.array()?);
                 let _packet_type = r.u8()?;
                 let len = r.u8()?.min(8);
-                Some(Self::Mac {
-                    if_index,
-                    hardware_type,
-                    len,
-                    addr: r.array()?,
-                })
+                Some(Self::Mac { if_index, hardware_type, len, addr: r.array()? })
             }
             _ => None,
         })
@@ -114,23 +105,14 @@ impl SockAddr {
                 out.extend_from_slice(&[0; 2]);
                 out.extend_from_slice(&addr.octets());
             }
-            Some(Self::V6 {
-                addr,
-                flow_info,
-                scope_id,
-            }) => {
+            Some(Self::V6 { addr, flow_info, scope_id }) => {
                 out.extend_from_slice(&AF_INET6.to_be_bytes());
                 out.extend_from_slice(&[0; 2]);
                 out.extend_from_slice(&flow_info.to_be_bytes());
                 out.extend_from_slice(&addr.octets());
                 out.extend_from_slice(&scope_id.to_be_bytes());
             }
-            Some(Self::Mac {
-                if_index,
-                hardware_type,
-                len,
-                addr,
-            }) => {
+            Some(Self::Mac { if_index, hardware_type, len, addr }) => {
                 out.extend_from_slice(&AF_PACKET.to_be_bytes());
                 out.extend_from_slice(&[0; 2]);
                 out.extend_from_slice(&if_index.to_le_bytes());
@@ -149,31 +131,25 @@ impl SockAddr {
 /// beyond 65,535 of one device are left out: the counts are 16 bits wide.
 pub fn write_devices(out: &mut Vec<u8>, devices: &[Device]) {
     let devices = &devices[..devices.len().min(u16::MAX.into())];
-    write_message(
-        out,
-        MessageType::FindAllIfReply,
-        devices.len() as u16,
-        |b| {
-            for device in devices {
-                let name = &device.name[..device.name.len().min(DEVICE_NAME_MAX)];
-                let description =
-                    &device.description[..device.description.len().min(DEVICE_NAME_MAX)];
-                let addresses = &device.addresses[..device.addresses.len().min(u16::MAX.into())];
-                b.extend_from_slice(&(name.len() as u16).to_be_bytes());
-                b.extend_from_slice(&(description.len() as u16).to_be_bytes());
-                b.extend_from_slice(&device.flags.to_be_bytes());
-                b.extend_from_slice(&(addresses.len() as u16).to_be_bytes());
-                b.extend_from_slice(&[0; 2]);
-                b.extend_from_slice(name);
-                b.extend_from_slice(description);
-                for a in addresses {
-                    for block in [&a.addr, &a.netmask, &a.broadcast, &a.peer] {
-                        SockAddr::write(block.as_ref(), b);
-                    }
+    write_message(out, MessageType::FindAllIfReply, devices.len() as u16, |b| {
+        for device in devices {
+            let name = &device.name[..device.name.len().min(DEVICE_NAME_MAX)];
+            let description = &device.description[..device.description.len().min(DEVICE_NAME_MAX)];
+            let addresses = &device.addresses[..device.addresses.len().min(u16::MAX.into())];
+            b.extend_from_slice(&(name.len() as u16).to_be_bytes());
+            b.extend_from_slice(&(description.len() as u16).to_be_bytes());
+            b.extend_from_slice(&device.flags.to_be_bytes());
+            b.extend_from_slice(&(addresses.len() as u16).to_be_bytes());
+            b.extend_from_slice(&[0; 2]);
+            b.extend_from_slice(name);
+            b.extend_from_slice(description);
+            for a in addresses {
+                for block in [&a.addr, &a.netmask, &a.broadcast, &a.peer] {
+                    SockAddr::write(block.as_ref(), b);
                 }
             }
-        },
-    );
+        }
+    });
 }
 
 /// Reads the reply's payload; `count` is the header's value.
@@ -190,9 +166,7 @@ pub fn read_devices(payload: &[u8], count: u16) -> Result<Vec<Device>, Malformed
         let address_count = r.u16()?;
         let _unused = r.u16()?;
         if name_len > DEVICE_NAME_MAX || description_len > DEVICE_NAME_MAX {
-            return Err(Malformed::Value(
-                "device name or description is longer than 1024 bytes",
-            ));
+            return Err(Malformed::Value("device name or description is longer than 1024 bytes"));
         }
         let name = r.take(name_len)?.to_vec();
         let description = r.take(description_len)?.to_vec();
@@ -209,12 +183,7 @@ pub fn read_devices(payload: &[u8], count: u16) -> Result<Vec<Device>, Malformed
                 addresses.push(address);
             }
         }
-        devices.push(Device {
-            name,
-            description,
-            flags,
-            addresses,
-        });
+        devices.push(Device { name, description, flags, addresses });
     }
     Ok(devices)
 }
@@ -248,11 +217,7 @@ mod tests {
             payload.extend_from_slice(&family.to_be_bytes());
             payload.resize(13 + 512, 0);
             let devices = read_devices(&payload, 1).unwrap();
-            assert_eq!(
-                devices[0].addresses.len(),
-                usize::from(expected),
-                "{family:#x}"
-            );
+            assert_eq!(devices[0].addresses.len(), usize::from(expected), "{family:#x}");
         }
     }
 

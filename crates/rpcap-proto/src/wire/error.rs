@@ -35,12 +35,8 @@ pub enum ErrorCode {
 /// `version` is 0 except when a peer's own unacceptable version is echoed to it.
 pub fn write_error(out: &mut Vec<u8>, version: u8, code: ErrorCode, text: &str) {
     let text = &text[..text.floor_char_boundary_at(ERROR_TEXT_MAX)];
-    let header = Header {
-        version,
-        kind: MessageType::Error,
-        value: code as u16,
-        len: text.len() as u32,
-    };
+    let header =
+        Header { version, kind: MessageType::Error, value: code as u16, len: text.len() as u32 };
     out.reserve(HEADER_LEN + text.len());
     out.extend_from_slice(&header.to_bytes());
     out.extend_from_slice(text.as_bytes());
@@ -91,12 +87,7 @@ mod tests {
         write_error(&mut out, 0, ErrorCode::Open, &"é".repeat(200));
         assert_eq!(out.len(), HEADER_LEN + 256);
         out.clear();
-        write_error(
-            &mut out,
-            0,
-            ErrorCode::Open,
-            &format!("x{}", "é".repeat(200)),
-        );
+        write_error(&mut out, 0, ErrorCode::Open, &format!("x{}", "é".repeat(200)));
         assert_eq!(out.len(), HEADER_LEN + 255);
     }
 

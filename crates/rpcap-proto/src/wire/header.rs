@@ -84,10 +84,7 @@ impl MessageType {
 
 impl From<u8> for MessageType {
     fn from(number: u8) -> Self {
-        TYPES
-            .iter()
-            .find(|t| t.1 == number)
-            .map_or(Self::Unknown(number), |t| t.0)
+        TYPES.iter().find(|t| t.1 == number).map_or(Self::Unknown(number), |t| t.0)
     }
 }
 
@@ -107,12 +104,7 @@ pub struct Header {
 impl Header {
     /// Reads the header; whether its version and type are acceptable is for the session to say.
     pub fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self {
-            version: r.u8()?,
-            kind: r.u8()?.into(),
-            value: r.u16()?,
-            len: r.u32()?,
-        })
+        Ok(Self { version: r.u8()?, kind: r.u8()?.into(), value: r.u16()?, len: r.u32()? })
     }
 
     /// The header's bytes.
@@ -136,13 +128,7 @@ pub fn write_message(
     out.extend_from_slice(&[0; HEADER_LEN]);
     body(out);
     let len = u32::try_from(out.len() - at - HEADER_LEN).unwrap_or(u32::MAX);
-    let header = Header {
-        version: VERSION,
-        kind,
-        value,
-        len,
-    }
-    .to_bytes();
+    let header = Header { version: VERSION, kind, value, len }.to_bytes();
     out[at..at + HEADER_LEN].copy_from_slice(&header);
 }
 

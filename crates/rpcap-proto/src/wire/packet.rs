@@ -53,12 +53,7 @@ impl PacketHeader {
     #[inline]
     pub fn to_message_bytes(self) -> [u8; MESSAGE_OVERHEAD] {
         let len = self.caplen.saturating_add(PACKET_HEADER_LEN as u32);
-        let header = Header {
-            version: VERSION,
-            kind: MessageType::Packet,
-            value: 0,
-            len,
-        };
+        let header = Header { version: VERSION, kind: MessageType::Packet, value: 0, len };
         let mut bytes = [0; MESSAGE_OVERHEAD];
         bytes[..HEADER_LEN].copy_from_slice(&header.to_bytes());
         bytes[HEADER_LEN..].copy_from_slice(&self.to_bytes());
@@ -95,7 +90,9 @@ impl<'a> PacketMessage<'a> {
         if message.kind != MessageType::Packet {
             return Err(Malformed::Value("not a packet message"));
         }
-        if (message.len as usize) < PACKET_HEADER_LEN {
+        // Only a length that wrapped can be below that of the packet's own header, and none does
+        // within a small snaplen.
+        if message.len < PACKET_HEADER_LEN as u32 && snaplen < 65_536 - PACKET_HEADER_LEN as u32 {
             return Err(Malformed::Short);
         }
         if r.remaining() < PACKET_HEADER_LEN {
@@ -115,9 +112,7 @@ impl<'a> PacketMessage<'a> {
             return Err(Malformed::Value("packet is longer than its message"));
         }
         if stated > snaplen.saturating_add(PACKET_HEADER_LEN as u32) {
-            return Err(Malformed::Value(
-                "packet message is longer than the snaplen allows",
-            ));
+            return Err(Malformed::Value("packet message is longer than the snaplen allows"));
         }
         let Ok(data) = r.take(header.caplen as usize) else {
             return Ok(None);
@@ -125,11 +120,7 @@ impl<'a> PacketMessage<'a> {
         if r.take((stated - needed) as usize).is_err() {
             return Ok(None);
         }
-        Ok(Some(Self {
-            header,
-            data,
-            size: HEADER_LEN + stated as usize,
-        }))
+        Ok(Some(Self { header, data, size: HEADER_LEN + stated as usize }))
     }
 }
 
@@ -138,12 +129,7 @@ mod tests {
     use super::*;
 
     fn message(caplen: u32, stated: u32) -> Vec<u8> {
-        let header = PacketHeader {
-            caplen,
-            len: caplen,
-            npkt: 1,
-            ..PacketHeader::default()
-        };
+        let header = PacketHeader { caplen, len: caplen, npkt: 1, ..PacketHeader::default() };
         let mut bytes = header.to_message_bytes().to_vec();
         bytes[4..8].copy_from_slice(&stated.to_be_bytes());
         bytes.resize(MESSAGE_OVERHEAD + caplen as usize, 7);
@@ -153,10 +139,7 @@ mod tests {
     #[test]
     fn d8_112_lengths_that_do_not_fit_are_refused_except_the_wrapped_one() {
         for stated in 0..20 {
-            assert!(
-                PacketMessage::read(&message(60, stated), 65_535).is_err(),
-                "{stated}"
-            );
+            assert!(PacketMessage::read(&message(60, stated), 65_535).is_err(), "{stated}");
         }
         assert!(PacketMessage::read(&message(60, 79), 65_535).is_err());
         assert!(PacketMessage::read(&message(70_000, 70_020), 65_535).is_err());

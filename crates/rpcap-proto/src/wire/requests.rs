@@ -98,12 +98,7 @@ impl Stats {
     /// Appends the message.
     pub fn write(&self, out: &mut Vec<u8>) {
         write_message(out, MessageType::StatsReply, 0, |b| {
-            for field in [
-                self.received,
-                self.if_dropped,
-                self.kernel_dropped,
-                self.sent,
-            ] {
+            for field in [self.received, self.if_dropped, self.kernel_dropped, self.sent] {
                 b.extend_from_slice(&field.to_be_bytes());
             }
         });

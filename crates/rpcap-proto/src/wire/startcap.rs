@@ -84,11 +84,7 @@ impl StartReply {
     /// Reads the payload.
     pub fn read(payload: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(payload);
-        Ok(Self {
-            buffer_size: r.u32()?,
-            port: r.u16()?,
-            extensions: r.u16()?,
-        })
+        Ok(Self { buffer_size: r.u32()?, port: r.u16()?, extensions: r.u16()? })
     }
 
     /// Appends the message.

@@ -35,9 +35,7 @@ fn icmp() -> FilterBlock {
         (0x06, 0, 0, 0),
     ];
     FilterBlock {
-        instructions: program
-            .map(|(code, jt, jf, k)| Instruction { code, jt, jf, k })
-            .to_vec(),
+        instructions: program.map(|(code, jt, jf, k)| Instruction { code, jt, jf, k }).to_vec(),
     }
 }
 
@@ -52,33 +50,20 @@ fn auth_without_a_name() {
 #[test]
 fn auth_with_a_password() {
     let bytes = hex("0008 0000 00000011 | 0001 0000 0003 0006 | 626f62 | 733363726574");
-    let request = AuthRequest::Password {
-        user: b"bob",
-        password: b"s3cret",
-    };
+    let request = AuthRequest::Password { user: b"bob", password: b"s3cret" };
     assert_eq!(written(|b| request.write(b).unwrap()), bytes);
     assert_eq!(AuthRequest::read(&bytes[P..]), Ok(request));
 }
 
 #[test]
 fn auth_replies_of_every_age() {
-    let reply = |byte_order| AuthReply {
-        min_version: 0,
-        max_version: 0,
-        byte_order,
-    };
+    let reply = |byte_order| AuthReply { min_version: 0, max_version: 0, byte_order };
     let oldest = hex("0088 0000 00000000");
     assert_eq!(AuthReply::read(&oldest[P..]), Ok(reply(None)));
     for (example, order) in [
         ("0088 0000 00000002 | 00 00", None),
-        (
-            "0088 0000 00000008 | 00 00 0000 d4c3b2a1",
-            Some(ByteOrder::Little),
-        ),
-        (
-            "0088 0000 00000008 | 00 00 0000 a1b2c3d4",
-            Some(ByteOrder::Big),
-        ),
+        ("0088 0000 00000008 | 00 00 0000 d4c3b2a1", Some(ByteOrder::Little)),
+        ("0088 0000 00000008 | 00 00 0000 a1b2c3d4", Some(ByteOrder::Big)),
     ] {
         let bytes = hex(example);
         assert_eq!(written(|b| reply(order).write(b)), bytes);
@@ -90,10 +75,7 @@ fn auth_replies_of_every_age() {
 fn errors() {
     let failed = hex("0001 0012 00000015 | 41757468656e7469636174696f6e206661696c6564");
     let text = "Authentication failed";
-    assert_eq!(
-        written(|b| write_error(b, 0, ErrorCode::AuthFailed, text)),
-        failed
-    );
+    assert_eq!(written(|b| write_error(b, 0, ErrorCode::AuthFailed, text)), failed);
     assert_eq!(error_text(&failed[P..]), text);
     for (version, code, head, text) in [
         (
@@ -102,18 +84,8 @@ fn errors() {
             "0101 0011 0000003f",
             "RPCAP version in requests in the authentication phase must be 0",
         ),
-        (
-            0,
-            ErrorCode::Open,
-            "0001 0006 00000028",
-            "can only open preselected interface 'lo'",
-        ),
-        (
-            0,
-            ErrorCode::InitTimeout,
-            "0001 0002 00000025",
-            "The RPCAP initial timeout has expired",
-        ),
+        (0, ErrorCode::Open, "0001 0006 00000028", "can only open preselected interface 'lo'"),
+        (0, ErrorCode::InitTimeout, "0001 0002 00000025", "The RPCAP initial timeout has expired"),
         (
             0,
             ErrorCode::RuntimeTimeout,
@@ -126,12 +98,7 @@ fn errors() {
             "0001 000a 0000003d",
             "The host is not in the allowed host list. Connection refused.",
         ),
-        (
-            0,
-            ErrorCode::TlsRequired,
-            "0001 0013 0000001e",
-            "TLS is required by this server",
-        ),
+        (0, ErrorCode::TlsRequired, "0001 0013 0000001e", "TLS is required by this server"),
     ] {
         let bytes = [&hex(head), text.as_bytes()].concat();
         assert_eq!(written(|b| write_error(b, version, code, text)), bytes);
@@ -157,10 +124,7 @@ fn a_device_list() {
         }],
         ..Device::default()
     };
-    assert_eq!(
-        written(|b| write_devices(b, std::slice::from_ref(&lo))),
-        bytes
-    );
+    assert_eq!(written(|b| write_devices(b, std::slice::from_ref(&lo))), bytes);
     assert_eq!(read_devices(&bytes[P..], 1), Ok(vec![lo]));
 }
 
@@ -179,20 +143,12 @@ fn address_blocks() {
         flow_info: 0,
         scope_id: 4,
     };
-    let mac = SockAddr::Mac {
-        if_index: 4,
-        hardware_type: 1,
-        len: 6,
-        addr: [2, 0xfc, 0, 0, 0, 1, 0, 0],
-    };
+    let mac =
+        SockAddr::Mac { if_index: 4, hardware_type: 1, len: 6, addr: [2, 0xfc, 0, 0, 0, 1, 0, 0] };
     let libpcap = "0017 0000 00000000 fe8000000000000000fc00fffe000001 00000004";
     let linux = "000a 0000 00000000 fe8000000000000000fc00fffe000001 00000004";
     let packet = "0011 0000 04000000 0100 00 06 02fc000000010000";
-    for (block, expected, ours) in [
-        (libpcap, v6, false),
-        (linux, v6, true),
-        (packet, mac, true),
-    ] {
+    for (block, expected, ours) in [(libpcap, v6, false), (linux, v6, true), (packet, mac, true)] {
         let payload = list_of(block);
         let devices = read_devices(&payload, 1).unwrap();
         assert_eq!(devices[0].addresses[0].addr, Some(expected));
@@ -264,11 +220,7 @@ fn start_capture_replies() {
         ("0084 0000 00000008 | 00000000 abed 0000", 0, 0xabed),
     ] {
         let bytes = hex(example);
-        let reply = StartReply {
-            buffer_size,
-            port,
-            extensions: 0,
-        };
+        let reply = StartReply { buffer_size, port, extensions: 0 };
         assert_eq!(written(|b| reply.write(b)), bytes);
         assert_eq!(StartReply::read(&bytes[P..]), Ok(reply));
     }
@@ -282,31 +234,19 @@ fn start_capture_that_says_eight_bytes_too_few() {
     let (payload, following) = bytes[P..].split_at(20);
     assert_eq!(tolerated_tail(payload, following), Some(8));
     let request = StartRequest::read(&bytes[P..]).unwrap();
-    let everything = Instruction {
-        code: 6,
-        jt: 0,
-        jf: 0,
-        k: 262_144,
-    };
+    let everything = Instruction { code: 6, jt: 0, jf: 0, k: 262_144 };
     assert_eq!(request.filter.instructions, [everything]);
 }
 
 #[test]
 fn a_packet() {
-    let head = hex(
-        "0007 0000 00000076 | 6b038394 0004e781 00000062 00000062 00000001
-         000000000000000000000000 0800 4500",
-    );
+    let head = hex("0007 0000 00000076 | 6b038394 0004e781 00000062 00000062 00000001
+         000000000000000000000000 0800 4500");
     let mut bytes = head.clone();
     bytes.resize(28 + 98, 0);
     let packet = PacketMessage::read(&bytes, 262_144).unwrap().unwrap();
-    let expected = PacketHeader {
-        secs: 0x6b03_8394,
-        micros: 0x0004_e781,
-        caplen: 98,
-        len: 98,
-        npkt: 1,
-    };
+    let expected =
+        PacketHeader { secs: 0x6b03_8394, micros: 0x0004_e781, caplen: 98, len: 98, npkt: 1 };
     assert_eq!(packet.header, expected);
     assert_eq!(packet.data[12..16], [8, 0, 0x45, 0]);
     assert_eq!(expected.to_message_bytes()[..], head[..28]);
@@ -315,9 +255,7 @@ fn a_packet() {
 #[test]
 fn update_filter() {
     let head = hex("0005 0000 00000068 | 0001 0000 0000000c");
-    let filter = FilterBlock {
-        instructions: [icmp().instructions, icmp().instructions].concat(),
-    };
+    let filter = FilterBlock { instructions: [icmp().instructions, icmp().instructions].concat() };
     let bytes = written(|b| {
         write_message(b, MessageType::UpdateFilterRequest, 0, |b| filter.write(b));
     });
@@ -328,11 +266,7 @@ fn update_filter() {
 #[test]
 fn stats() {
     let bytes = hex("0089 0000 00000010 | 00000008 00000000 00000000 00000004");
-    let stats = Stats {
-        received: 8,
-        sent: 4,
-        ..Stats::default()
-    };
+    let stats = Stats { received: 8, sent: 4, ..Stats::default() };
     assert_eq!(written(|b| stats.write(b)), bytes);
     assert_eq!(Stats::read(&bytes[P..]), Ok(stats));
 }

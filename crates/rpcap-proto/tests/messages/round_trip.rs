@@ -197,22 +197,13 @@ fn strings_that_do_not_fit_their_length_are_refused() {
     let long = vec![b'A'; 65_536];
     let mut out = Vec::new();
     for request in [
-        AuthRequest::Password {
-            user: &long,
-            password: b"",
-        },
-        AuthRequest::Password {
-            user: b"",
-            password: &long,
-        },
+        AuthRequest::Password { user: &long, password: b"" },
+        AuthRequest::Password { user: b"", password: &long },
     ] {
         assert!(matches!(request.write(&mut out), Err(Malformed::Value(_))));
     }
     assert!(out.is_empty(), "nothing of a refused message is sent");
-    let fits = AuthRequest::Password {
-        user: &long[1..],
-        password: &long[1..],
-    };
+    let fits = AuthRequest::Password { user: &long[1..], password: &long[1..] };
     fits.write(&mut out).unwrap();
     assert_eq!(split(&out).0.len, 8 + 2 * 65_535);
 }
@@ -232,10 +223,7 @@ fn counts_that_do_not_fit_are_cut() {
     out.clear();
     write_devices(&mut out, &vec![Device::default(); 65_536]);
     assert_eq!(split(&out).0.value, 65_535);
-    assert_eq!(
-        read_devices(&out[HEADER_LEN..], 65_535).unwrap().len(),
-        65_535
-    );
+    assert_eq!(read_devices(&out[HEADER_LEN..], 65_535).unwrap().len(), 65_535);
 }
 
 #[test]
@@ -251,12 +239,8 @@ fn the_longest_filter_fits_and_one_more_does_not() {
 
 #[test]
 fn a_packet_above_64_kib_states_its_true_length() {
-    let header = PacketHeader {
-        caplen: SNAPLEN_MAX,
-        len: SNAPLEN_MAX,
-        npkt: 1,
-        ..PacketHeader::default()
-    };
+    let header =
+        PacketHeader { caplen: SNAPLEN_MAX, len: SNAPLEN_MAX, npkt: 1, ..PacketHeader::default() };
     let mut bytes = header.to_message_bytes().to_vec();
     assert_eq!(bytes[4..8], (20 + SNAPLEN_MAX).to_be_bytes());
     bytes.resize(MESSAGE_OVERHEAD + SNAPLEN_MAX as usize, 0);

@@ -113,11 +113,6 @@ pub(crate) fn device() -> impl Strategy<Value = Device> {
         ]
     };
     (text(), text(), any::<u32>(), vec(address(), 0..5)).prop_map(
-        |(name, description, flags, addresses)| Device {
-            name,
-            description,
-            flags,
-            addresses,
-        },
+        |(name, description, flags, addresses)| Device { name, description, flags, addresses },
     )
 }

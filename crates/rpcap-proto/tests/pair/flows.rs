@@ -13,27 +13,14 @@ use crate::wire::{Cut, Pair, permissive};
 
 pub(crate) fn everything(k: u32) -> FilterBlock {
     let (code, jt, jf) = (6, 0, 0);
-    FilterBlock {
-        instructions: vec![Instruction { code, jt, jf, k }],
-    }
+    FilterBlock { instructions: vec![Instruction { code, jt, jf, k }] }
 }
 
 pub(crate) fn start(flags: StartFlags, port: u16) -> StartRequest {
-    StartRequest {
-        snaplen: 96,
-        read_timeout_ms: 500,
-        flags,
-        port,
-        filter: everything(96),
-    }
+    StartRequest { snaplen: 96, read_timeout_ms: 500, flags, port, filter: everything(96) }
 }
 
-const STATS: Stats = Stats {
-    received: 8,
-    if_dropped: 1,
-    kernel_dropped: 2,
-    sent: 4,
-};
+const STATS: Stats = Stats { received: 8, if_dropped: 1, kernel_dropped: 2, sent: 4 };
 
 /// Everything that a client can ask for, refusals included: the answers, what the daemon's
 /// program was asked, how it ended and how many bytes passed one way.
@@ -92,14 +79,7 @@ fn one_of_everything() {
     };
     assert_eq!(devices.len(), 3);
     assert_eq!((opened.linktype, *stats), (1, STATS));
-    assert_eq!(
-        *started,
-        StartReply {
-            buffer_size: BUFFER_SIZE,
-            port: 0,
-            extensions: 0
-        }
-    );
+    assert_eq!(*started, StartReply { buffer_size: BUFFER_SIZE, port: 0, extensions: 0 });
     let authenticated = true;
     assert_eq!(end, EndReason::Closed { authenticated });
     let Some(Action::Start(start)) = asked.iter().find(|a| matches!(a, Action::Start(_))) else {
@@ -115,11 +95,7 @@ fn one_of_everything() {
 fn a_cut_anywhere_changes_nothing() {
     let whole = conversation(permissive(), Cut::None);
     for at in 1..whole.3 {
-        assert_eq!(
-            conversation(permissive(), Cut::At(at)),
-            whole,
-            "cut after {at}"
-        );
+        assert_eq!(conversation(permissive(), Cut::At(at)), whole, "cut after {at}");
     }
 }
 
@@ -127,21 +103,14 @@ fn a_cut_anywhere_changes_nothing() {
 fn segments_of_any_size_change_nothing() {
     let whole = conversation(permissive(), Cut::None);
     for size in 1..=64 {
-        assert_eq!(
-            conversation(permissive(), Cut::Every(size)),
-            whole,
-            "by {size}"
-        );
+        assert_eq!(conversation(permissive(), Cut::Every(size)), whole, "by {size}");
     }
 }
 
 #[test]
 fn who_opens_the_data_connection() {
-    let (promisc, datagram, server_open) = (
-        StartFlags::PROMISC,
-        StartFlags::DATAGRAM,
-        StartFlags::SERVER_OPEN,
-    );
+    let (promisc, datagram, server_open) =
+        (StartFlags::PROMISC, StartFlags::DATAGRAM, StartFlags::SERVER_OPEN);
     for (active, flags, data, port) in [
         (false, promisc, DataChannel::TcpListen, DATA_PORT),
         (false, server_open, DataChannel::TcpConnect(9), 0),
@@ -150,13 +119,7 @@ fn who_opens_the_data_connection() {
         (true, datagram, DataChannel::Udp(9), 0),
         (true, datagram | server_open, DataChannel::Udp(9), 0),
     ] {
-        let mut pair = Pair::new(
-            Config {
-                active,
-                ..permissive()
-            },
-            Cut::None,
-        );
+        let mut pair = Pair::new(Config { active, ..permissive() }, Cut::None);
         pair.ask(&Request::Authenticate(AuthRequest::Null));
         pair.ask(&Request::Open(LOOPBACK));
         let reply = pair.ask(&Request::Start(&start(flags, 9)));
@@ -180,9 +143,7 @@ fn pipelined() -> Vec<u8> {
         "0004 0000 00000014 | 00040000 000001f4 0001 0000 | 00010000 00000001 | 00060000 00040000",
     ));
     write_empty(&mut stream, MessageType::StatsRequest);
-    stream.extend(hex(
-        "0005 0000 00000010 | 0001 0000 00000001 | 0006 00 00 00000040",
-    ));
+    stream.extend(hex("0005 0000 00000010 | 0001 0000 00000001 | 0006 00 00 00000040"));
     write_empty(&mut stream, MessageType::EndCaptureRequest);
     write_empty(&mut stream, MessageType::Close);
     stream
@@ -204,10 +165,8 @@ fn pipelined_requests_are_answered_in_order_however_they_are_cut() {
             pair.end = drive(&mut pair.daemon, &mut pair.host, pair.now);
             replies.append(pair.daemon.output());
         }
-        let kinds: Vec<u8> = messages(&replies)
-            .iter()
-            .map(|(header, _)| header.kind.number())
-            .collect();
+        let kinds: Vec<u8> =
+            messages(&replies).iter().map(|(header, _)| header.kind.number()).collect();
         assert_eq!(kinds, PIPELINED_REPLIES, "cut after {at}");
         let authenticated = true;
         assert_eq!(pair.end, Some(EndReason::Closed { authenticated }));

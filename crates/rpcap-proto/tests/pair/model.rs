@@ -72,13 +72,7 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        Self {
-            accepted: false,
-            failures: 0,
-            device: None,
-            capture: Capture::No,
-            waited: 0,
-        }
+        Self { accepted: false, failures: 0, device: None, capture: Capture::No, waited: 0 }
     }
 
     fn after(&mut self, op: Op) -> Outcome {
@@ -90,21 +84,13 @@ impl Model {
             if running {
                 self.capture = Capture::Failed;
             }
-            return if running {
-                Outcome::Error(9)
-            } else {
-                Outcome::Silence
-            };
+            return if running { Outcome::Error(9) } else { Outcome::Silence };
         }
         let is_auth = matches!(op, Op::NullAuth | Op::Password { .. } | Op::UnknownAuth);
         if self.accepted || is_auth {
             self.waited = 0;
         }
-        if self.accepted {
-            self.in_session(op)
-        } else {
-            self.before_auth(op)
-        }
+        if self.accepted { self.in_session(op) } else { self.before_auth(op) }
     }
 
     fn wait(&mut self, seconds: u64) -> Outcome {
@@ -153,11 +139,7 @@ impl Model {
             Op::Open(device) => {
                 let exists = matches!(device, LOOPBACK | BROKEN);
                 self.device = exists.then_some(device);
-                if exists {
-                    Reply(MessageType::OpenReply)
-                } else {
-                    Error(6)
-                }
+                if exists { Reply(MessageType::OpenReply) } else { Error(6) }
             }
             Op::Sampling { known: true } => Reply(MessageType::SetSamplingReply),
             Op::Sampling { known: false } => Error(15),
@@ -217,10 +199,7 @@ fn perform(pair: &mut Pair, op: Op) -> Outcome {
         Op::Password { right } => {
             let password: &[u8] = if right { b"s3cret" } else { b"guess" };
             let user = b"bob";
-            Some(Request::Authenticate(AuthRequest::Password {
-                user,
-                password,
-            }))
+            Some(Request::Authenticate(AuthRequest::Password { user, password }))
         }
         Op::List => Some(Request::ListDevices),
         Op::Open(name) => Some(Request::Open(name)),
@@ -300,7 +279,8 @@ fn answer(events: &[Event]) -> Outcome {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let device = prop_oneof![3 => Just(LOOPBACK), 1 => Just(DOWN), 1 => Just(BROKEN), 1 => Just("no0")];
+    let device =
+        prop_oneof![3 => Just(LOOPBACK), 1 => Just(DOWN), 1 => Just(BROKEN), 1 => Just("no0")];
     let starting = prop_oneof![
         3 => Just(Starting::Tcp),
         2 => Just(Starting::Udp),
@@ -342,7 +322,6 @@ fn agree(ops: &[Op]) {
     let mut model = Model::new();
     for (at, op) in ops.iter().enumerate() {
         let expected = model.after(*op);
-        // Checked before the pair's own time moves: a pause counts as the start of a new wait.
         let got = perform(&mut pair, *op);
         assert_eq!(got, expected, "at {at} of {ops:?}");
         if matches!(got, Outcome::End(..)) {
@@ -391,15 +370,7 @@ fn known_traps() {
             tcp,
             EndCapture,
         ],
-        &[
-            NullAuth,
-            Open(LOOPBACK),
-            tcp,
-            CaptureFails,
-            Open(BROKEN),
-            tcp,
-            EndCapture,
-        ],
+        &[NullAuth, Open(LOOPBACK), tcp, CaptureFails, Open(BROKEN), tcp, EndCapture],
     ] {
         agree(ops);
     }

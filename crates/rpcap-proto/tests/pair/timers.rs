@@ -99,13 +99,7 @@ fn a_capture_that_failed_keeps_its_session() {
 
 #[test]
 fn a_peer_that_was_dialled_may_take_its_time() {
-    let mut pair = Pair::new(
-        Config {
-            active: true,
-            ..permissive()
-        },
-        Cut::None,
-    );
+    let mut pair = Pair::new(Config { active: true, ..permissive() }, Cut::None);
     pair.settle();
     assert_eq!(pair.daemon.deadline(), None);
     pair.pass(DAY);
@@ -113,10 +107,7 @@ fn a_peer_that_was_dialled_may_take_its_time() {
     assert!(matches!(accepted, Event::Authenticated(_)));
     assert_eq!(pair.daemon.deadline(), None);
     pair.pass(DAY);
-    assert!(matches!(
-        pair.ask(&Request::ListDevices),
-        Event::Devices(_)
-    ));
+    assert!(matches!(pair.ask(&Request::ListDevices), Event::Devices(_)));
 }
 
 #[test]
@@ -124,13 +115,7 @@ fn a_message_has_30_seconds_from_its_first_byte() {
     let open = message(MessageType::OpenRequest, b"lo");
     for active in [false, true] {
         for cut in 1..open.len() {
-            let mut pair = Pair::new(
-                Config {
-                    active,
-                    ..permissive()
-                },
-                Cut::None,
-            );
+            let mut pair = Pair::new(Config { active, ..permissive() }, Cut::None);
             pair.ask(&Request::Authenticate(AuthRequest::Null));
             pair.inject(&open[..cut]);
             pair.settle();
@@ -230,10 +215,7 @@ fn the_tail_is_waited_for_past_other_deadlines() {
 }
 
 fn wrong_password() -> Request<'static> {
-    Request::Authenticate(AuthRequest::Password {
-        user: b"bob",
-        password: b"guess",
-    })
+    Request::Authenticate(AuthRequest::Password { user: b"bob", password: b"guess" })
 }
 
 #[test]
@@ -269,10 +251,7 @@ fn d3_047_ten_wrong_passwords_end_the_session() {
 #[test]
 fn timers_are_configurable() {
     let mut config = permissive();
-    config.timers = Timers {
-        init: 5 * SECOND,
-        ..Timers::default()
-    };
+    config.timers = Timers { init: 5 * SECOND, ..Timers::default() };
     let mut pair = Pair::new(config, Cut::None);
     pair.settle();
     ends_after(&mut pair, 5 * SECOND, EndReason::InitTimeout);

@@ -31,11 +31,7 @@ struct Lane {
 
 impl Lane {
     fn new(cut: Cut) -> Self {
-        Self {
-            bytes: VecDeque::new(),
-            carried: 0,
-            cut,
-        }
+        Self { bytes: VecDeque::new(), carried: 0, cut }
     }
 
     /// The next segment to arrive.
@@ -152,9 +148,5 @@ impl Pair {
 
 /// A daemon that lets everybody in.
 pub(crate) fn permissive() -> Config {
-    Config {
-        null_auth: true,
-        active: false,
-        timers: Timers::default(),
-    }
+    Config { null_auth: true, active: false, timers: Timers::default() }
 }

@@ -14,11 +14,7 @@ const ANY_PAYLOAD: u32 = 1 << 24;
 
 /// Bytes from hex digits; everything else is for the reader.
 pub(crate) fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text
-        .chars()
-        .filter_map(|c| c.to_digit(16))
-        .map(|d| d as u8)
-        .collect();
+    let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|d| d as u8).collect();
     assert_eq!(digits.len() % 2, 0, "half a byte: {text}");
     digits.chunks(2).map(|d| d[0] << 4 | d[1]).collect()
 }

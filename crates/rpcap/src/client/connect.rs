@@ -30,11 +30,7 @@ pub(super) fn connect(endpoint: &Endpoint, timeout: Duration) -> Result<TcpStrea
         }
     }
     Err(match last {
-        Some((address, source)) => Error::Connect {
-            endpoint: endpoint.clone(),
-            address,
-            source,
-        },
+        Some((address, source)) => Error::Connect { endpoint: endpoint.clone(), address, source },
         None => Error::Resolve {
             endpoint: endpoint.clone(),
             source: io::Error::new(io::ErrorKind::NotFound, "the name has no address"),
@@ -44,10 +40,7 @@ pub(super) fn connect(endpoint: &Endpoint, timeout: Duration) -> Result<TcpStrea
 
 /// The system's resolver takes no deadline, so it is asked by a thread that may be left behind.
 fn resolve(endpoint: &Endpoint, timeout: Duration) -> Result<Vec<SocketAddr>, Error> {
-    let failed = |source| Error::Resolve {
-        endpoint: endpoint.clone(),
-        source,
-    };
+    let failed = |source| Error::Resolve { endpoint: endpoint.clone(), source };
     let (sender, receiver) = mpsc::channel();
     let Endpoint { host, port } = endpoint.clone();
     std::thread::Builder::new()
@@ -61,10 +54,7 @@ fn resolve(endpoint: &Endpoint, timeout: Duration) -> Result<Vec<SocketAddr>, Er
     receiver
         .recv_timeout(timeout)
         .unwrap_or_else(|_| {
-            Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the name was not resolved in time",
-            ))
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the name was not resolved in time"))
         })
         .map_err(failed)
 }

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use rpcap_proto::bpf::Instruction;
 use rpcap_proto::session::{ClientError, ClientSession, Event, Request};
 use rpcap_proto::wire::{
-    AuthReply, AuthRequest, Device, FilterBlock, MessageType, OpenReply, SNAPLEN_MAX, Sampling, StartFlags,
-    StartRequest, Stats,
+    AuthReply, AuthRequest, Device, FilterBlock, MessageType, OpenReply, SNAPLEN_MAX, Sampling,
+    StartFlags, StartRequest, Stats,
 };
 
 pub use self::error::{Asked, Error};
@@ -121,11 +121,8 @@ impl Client {
     /// Connects. `timeout` is the deadline for this and for every reply.
     pub fn connect(endpoint: &Endpoint, timeout: Duration) -> Result<Self, Error> {
         let stream = connect::connect(endpoint, timeout)?;
-        let lost = |source| Error::Lost {
-            endpoint: endpoint.clone(),
-            pushed: None,
-            source: Some(source),
-        };
+        let lost =
+            |source| Error::Lost { endpoint: endpoint.clone(), pushed: None, source: Some(source) };
         let peer = stream.peer_addr().map_err(lost)?;
         stream.set_write_timeout(Some(timeout)).map_err(lost)?;
         Ok(Self {
@@ -158,31 +155,22 @@ impl Client {
     pub fn authenticate(&mut self, credentials: &Credentials) -> Result<AuthReply, Error> {
         let auth = match credentials {
             Credentials::Null => AuthRequest::Null,
-            Credentials::Password { user, password } => AuthRequest::Password {
-                user: user.as_bytes(),
-                password: password.as_bytes(),
-            },
+            Credentials::Password { user, password } => {
+                AuthRequest::Password { user: user.as_bytes(), password: password.as_bytes() }
+            }
         };
-        self.call(
-            Asked::Authenticate,
-            &Request::Authenticate(auth),
-            |event| match event {
-                Event::Authenticated(reply) => Some(reply),
-                _ => None,
-            },
-        )
+        self.call(Asked::Authenticate, &Request::Authenticate(auth), |event| match event {
+            Event::Authenticated(reply) => Some(reply),
+            _ => None,
+        })
     }
 
     /// The daemon's devices.
     pub fn devices(&mut self) -> Result<Vec<Device>, Error> {
-        self.call(
-            Asked::ListDevices,
-            &Request::ListDevices,
-            |event| match event {
-                Event::Devices(devices) => Some(devices),
-                _ => None,
-            },
-        )
+        self.call(Asked::ListDevices, &Request::ListDevices, |event| match event {
+            Event::Devices(devices) => Some(devices),
+            _ => None,
+        })
     }
 
     /// Chooses the device of the next capture.
@@ -225,12 +213,7 @@ impl Client {
             filter: FilterBlock {
                 instructions: match options.filter.as_slice() {
                     // libpcap's daemon takes no empty program for an answer.
-                    [] => vec![Instruction {
-                        code: 6,
-                        jt: 0,
-                        jf: 0,
-                        k: SNAPLEN_MAX,
-                    }],
+                    [] => vec![Instruction { code: 6, jt: 0, jf: 0, k: SNAPLEN_MAX }],
                     given => given.to_vec(),
                 },
             },
@@ -257,9 +240,7 @@ impl Client {
 
     /// Gives the running capture another filter.
     pub fn update_filter(&mut self, filter: Vec<Instruction>) -> Result<(), Error> {
-        let filter = FilterBlock {
-            instructions: filter,
-        };
+        let filter = FilterBlock { instructions: filter };
         let request = Request::UpdateFilter(&filter);
         self.call(Asked::UpdateFilter, &request, |_| Some(()))
     }
@@ -316,9 +297,7 @@ impl Client {
     }
 
     fn local_addr(&self) -> Result<SocketAddr, Error> {
-        self.stream
-            .local_addr()
-            .map_err(|source| self.data_error(self.peer, source))
+        self.stream.local_addr().map_err(|source| self.data_error(self.peer, source))
     }
 
     fn data_error(&self, address: SocketAddr, source: io::Error) -> Error {
@@ -326,18 +305,11 @@ impl Client {
     }
 
     fn protocol(&self, source: ClientError) -> Error {
-        Error::Protocol {
-            endpoint: self.endpoint.clone(),
-            source,
-        }
+        Error::Protocol { endpoint: self.endpoint.clone(), source }
     }
 
     fn lost(&self, source: Option<io::Error>) -> Error {
-        Error::Lost {
-            endpoint: self.endpoint.clone(),
-            pushed: self.last_pushed.clone(),
-            source,
-        }
+        Error::Lost { endpoint: self.endpoint.clone(), pushed: self.last_pushed.clone(), source }
     }
 
     /// Sends a request, waits for its reply and takes out of it what was asked for.
@@ -365,19 +337,11 @@ impl Client {
             }
         };
         if let Event::Refused { code, text } = event {
-            return Err(Error::Refused {
-                endpoint: self.endpoint.clone(),
-                asked,
-                code,
-                text,
-            });
+            return Err(Error::Refused { endpoint: self.endpoint.clone(), asked, code, text });
         }
         // The session lets no other reply through than the one that was asked for.
         take(event).ok_or_else(|| {
-            self.protocol(ClientError::Unexpected {
-                got: MessageType::Unknown(0),
-                expected: None,
-            })
+            self.protocol(ClientError::Unexpected { got: MessageType::Unknown(0), expected: None })
         })
     }
 
@@ -404,9 +368,7 @@ impl Client {
                 _ => break,
             }
         }
-        self.stream
-            .set_nonblocking(false)
-            .map_err(|e| self.lost(Some(e)))?;
+        self.stream.set_nonblocking(false).map_err(|e| self.lost(Some(e)))?;
         if !self.session.is_waiting() {
             self.poll_event()?;
         }
@@ -451,9 +413,7 @@ impl Client {
         let left = deadline.saturating_duration_since(Instant::now());
         // A timeout of zero would mean none at all.
         let wait = left.max(Duration::from_millis(1));
-        self.stream
-            .set_read_timeout(Some(wait))
-            .map_err(|e| self.lost(Some(e)))?;
+        self.stream.set_read_timeout(Some(wait)).map_err(|e| self.lost(Some(e)))?;
         let mut bytes = [0; 16 * 1024];
         match self.stream.read(&mut bytes) {
             Ok(0) => Err(self.lost(None)),
@@ -470,10 +430,7 @@ impl Client {
 
 /// What a socket's deadline looks like: one name on Unix, another on Windows.
 pub(crate) fn is_timeout(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-    )
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// Whether two addresses are one host's: an IPv4 address may come in IPv6's clothes.

@@ -2,11 +2,11 @@ use std::fmt::Write as _;
 use std::io::{self, BufWriter, Stdout};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use rpcap::client::{CaptureOptions, Client, Transport};
-use rpcap::file::{Meta, Record, Writer};
+use rpcap::file::{self, Format, Meta, Record, Summary, Writer};
 use rpcap::keeper::{Keeper, Lines, Output};
 use rpcap::running::{Happened, Outcome, Running};
 use rpcap::text::{harmless, plural};
@@ -18,6 +18,7 @@ use super::progress::Progress;
 use crate::cli::Capture;
 use crate::exit::Failure;
 use crate::interrupt::{self, Interrupts};
+use crate::say::note;
 
 /// Between two looks at what does not wake the control connection's wait: interrupts, the clock.
 const TICK: Duration = Duration::from_millis(50);
@@ -45,12 +46,19 @@ pub(crate) fn run(args: &Capture) -> anyhow::Result<()> {
     // Before the capture starts: nothing is captured that cannot be kept.
     let output = open_output(args, device, dlt)?;
     let keeper = Keeper::new(output, args.count);
+    let started = SystemTime::now();
     let running = start(client, args, filter, keeper)?;
     if !args.quiet {
         say_start(args, device, dlt);
     }
     let (failure, outcome) = watch(running, args, &interrupts);
-    finish(args, outcome, failure)
+    finish(args, started, outcome, failure)
+}
+
+/// Nanoseconds since 1970.
+pub(super) fn nanos(time: SystemTime) -> Option<u64> {
+    let since = time.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_nanos()).ok()
 }
 
 /// Where the packets go.
@@ -85,21 +93,24 @@ fn bytecode(given: &str) -> anyhow::Result<Vec<Instruction>> {
 }
 
 fn open_output(args: &Capture, device: &str, dlt: u32) -> anyhow::Result<Destination> {
-    let linktype = linktype::for_files(dlt);
     let Some(path) = &args.write else {
         let to = BufWriter::with_capacity(64 * 1024, io::stdout());
-        return Ok(Destination::Lines(Lines::new(to, linktype)));
+        return Ok(Destination::Lines(Lines::new(to, dlt)));
     };
     let meta = Meta {
-        linktype,
+        linktype: dlt,
         snaplen: args.snaplen,
         interface: device.to_owned(),
-        description: Some(format!("{} at {}", device, args.url.endpoint)),
         filter: args.filter.clone(),
+        comment: Some(format!("captured by rpcap from {}", args.url.endpoint)),
+        ..Meta::default()
     };
-    match Writer::open(path, &meta) {
+    match Writer::open(path, Format::of(path), &meta) {
         Ok(writer) => Ok(Destination::File(Box::new(writer))),
-        Err(error) => Err(Failure::Output(shown(path), error).into()),
+        Err(file::Error::Create { source, .. } | file::Error::Write(source)) => {
+            Err(Failure::Output(shown(path), source).into())
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -138,7 +149,7 @@ fn start(
 
 fn say_start(args: &Capture, device: &str, dlt: u32) {
     let name = linktype::name(dlt).map_or(format!("link type {dlt}"), str::to_owned);
-    eprintln!(
+    note!(
         "rpcap: capturing from {} at {} ({name}, snaplen {}, {})",
         harmless(device.as_bytes()),
         args.url.endpoint,
@@ -172,7 +183,7 @@ fn watch(
                 if let Some(progress) = &mut progress {
                     progress.clear();
                 }
-                eprintln!("rpcap: the daemon says: {pushed}");
+                note!("rpcap: the daemon says: {pushed}");
             }
             Some(Happened::EndedByDaemon(p)) => break Some(Failure::EndedByDaemon(p).into()),
             Some(Happened::DataEnded) => break Some(Failure::DataEnded.into()),
@@ -198,6 +209,7 @@ fn watch(
 /// Finishes the output, tells what became of every packet, and decides how it ended.
 fn finish(
     args: &Capture,
+    started: SystemTime,
     outcome: Outcome<Keeper<Destination>>,
     failure: Option<anyhow::Error>,
 ) -> anyhow::Result<()> {
@@ -209,7 +221,14 @@ fn finish(
     let (destination, mut error) = keeper.into_output();
     let finished = match destination {
         Destination::Lines(mut lines) => lines.flush(),
-        Destination::File(writer) => writer.finish(&ledger.summary()),
+        Destination::File(writer) => {
+            let summary = Summary {
+                start: nanos(started),
+                end: nanos(SystemTime::now()),
+                ..ledger.summary()
+            };
+            writer.finish(&summary).map(drop)
+        }
     };
     if error.is_none() {
         error = finished.err();
@@ -220,7 +239,7 @@ fn finish(
             Some(path) => write!(text, " written to {}", shown(path).trim_start_matches("to "))?,
             None => text.push_str(" printed"),
         }
-        eprintln!("{text}\n{ledger}");
+        note!("{text}\n{ledger}");
     }
     match error {
         // Whoever read it has seen enough: `| head` is no failure.
@@ -233,10 +252,12 @@ fn finish(
     }
     // Why it ended comes before what went wrong while it was being ended.
     match (failure, data_error, control_error) {
-        (Some(failure), Some(data), _) if failure.is::<Failure>() => Err(match failure.downcast()? {
-            Failure::DataEnded => Failure::Data(data).into(),
-            other => other.into(),
-        }),
+        (Some(failure), Some(data), _) if failure.is::<Failure>() => {
+            Err(match failure.downcast()? {
+                Failure::DataEnded => Failure::Data(data).into(),
+                other => other.into(),
+            })
+        }
         (Some(failure), ..) => Err(failure),
         (None, Some(data), _) => Err(Failure::Data(data).into()),
         (None, None, Some(control)) => Err(control.into()),

@@ -139,11 +139,8 @@ fn address(address: &SockAddr) -> String {
         SockAddr::V6 { addr, scope_id: 0, .. } => addr.to_string(),
         SockAddr::V6 { addr, scope_id, .. } => format!("{addr}%{scope_id}"),
         SockAddr::Mac { len, addr, .. } => {
-            let bytes: Vec<_> = addr
-                .iter()
-                .take((*len).into())
-                .map(|b| format!("{b:02x}"))
-                .collect();
+            let bytes: Vec<_> =
+                addr.iter().take((*len).into()).map(|b| format!("{b:02x}")).collect();
             bytes.join(":")
         }
     }

@@ -25,10 +25,11 @@ pub(super) fn credentials(options: &Connect) -> anyhow::Result<Credentials> {
         None => match std::env::var(VARIABLE) {
             Ok(password) => password,
             Err(VarError::NotUnicode(_)) => bail!("{VARIABLE} is not UTF-8"),
-            Err(VarError::NotPresent) => rpassword::prompt_password(format!("Password of {user}: "))
-                .with_context(|| {
+            Err(VarError::NotPresent) => {
+                rpassword::prompt_password(format!("Password of {user}: ")).with_context(|| {
                     format!("no terminal to ask for a password; use {VARIABLE} or --password-file")
-                })?,
+                })?
+            }
         },
     };
     Ok(Credentials::Password { user, password })

@@ -22,10 +22,7 @@ pub enum Place {
 
 impl Default for Numbering {
     fn default() -> Self {
-        let mut numbering = Self {
-            highest: 0,
-            seen: [0; (WINDOW / 64) as usize],
-        };
+        let mut numbering = Self { highest: 0, seen: [0; (WINDOW / 64) as usize] };
         // The first packet is 1; there is no packet 0.
         numbering.mark(0);
         numbering
@@ -99,10 +96,7 @@ mod tests {
 
     #[test]
     fn goes_on_past_32_bits() {
-        let mut n = Numbering {
-            highest: u64::from(u32::MAX) - 1,
-            ..Numbering::default()
-        };
+        let mut n = Numbering { highest: u64::from(u32::MAX) - 1, ..Numbering::default() };
         for number in [u32::MAX, 0, 1] {
             assert_eq!(n.take(number), Place::New);
         }

@@ -81,8 +81,7 @@ impl UdpReceiver {
         socket.set_nonblocking(true)?;
         let mut socket = UdpSocket::from_std(socket.into());
         let poll = Poll::new()?;
-        poll.registry()
-            .register(&mut socket, SOCKET, Interest::READABLE)?;
+        poll.registry().register(&mut socket, SOCKET, Interest::READABLE)?;
         Ok(Self {
             port: socket.local_addr()?.port(),
             socket,

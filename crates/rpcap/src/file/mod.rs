@@ -1,26 +1,51 @@
-//! STUB until the real one is there.
-#![allow(missing_docs, reason = "stub")]
-use std::io::{self, Write};
-use std::path::Path;
+//! Savefiles: what was captured, kept for other programs.
+//!
+//! Two formats are written, both little-endian on every host: [pcapng], which says where the
+//! packets came from and ends with what was lost, and the older pcap, which every tool reads.
+//! A [`Writer`] is made by [`Writer::open`] for a path or [`Writer::new`] for anything else:
+//!
+//! ```
+//! use rpcap::file::{Format, Meta, Record, Summary, Writer};
+//!
+//! let meta = Meta { linktype: 1, snaplen: 262_144, interface: "eth0".into(), ..Meta::default() };
+//! let mut writer = Writer::new(Vec::new(), Format::Pcapng, &meta)?;
+//! writer.write(&Record { secs: 1_700_000_000, nanos: 5_000, len: 60, data: &[0; 60] })?;
+//! let bytes = writer.finish(&Summary::default())?;
+//! assert!(bytes.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Output is gathered in a buffer, so a record costs no system call and no allocation.
+//! [`Writer::flush`] hands all of it on in whole blocks: whoever reads the other end of a pipe can
+//! then decode every record written so far. A writer that is dropped instead of finished still
+//! leaves a readable file.
+//!
+//! [pcapng]: https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-05.html
 
-pub struct Meta { pub linktype: u32, pub snaplen: u32, pub interface: String, pub description: Option<String>, pub filter: Option<String> }
-pub struct Record<'a> { pub secs: u64, pub nanos: u32, pub len: u32, pub data: &'a [u8] }
-#[derive(Default)]
-pub struct Summary { pub text: String }
-pub struct Writer(io::BufWriter<Box<dyn Write + Send>>);
-impl std::fmt::Debug for Writer { fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("Writer") } }
-impl Writer {
-    pub fn open(path: &Path, meta: &Meta) -> io::Result<Self> {
-        let to: Box<dyn Write + Send> = if path.as_os_str() == "-" { Box::new(io::stdout()) } else { Box::new(std::fs::File::create(path)?) };
-        let mut w = io::BufWriter::new(to);
-        w.write_all(&0xa1b23c4du32.to_le_bytes())?; w.write_all(&[2,0,4,0,0,0,0,0,0,0,0,0])?;
-        w.write_all(&meta.snaplen.to_le_bytes())?; w.write_all(&meta.linktype.to_le_bytes())?;
-        Ok(Self(w))
-    }
-    pub fn write(&mut self, r: &Record<'_>) -> io::Result<()> {
-        for v in [r.secs as u32, r.nanos, r.data.len() as u32, r.len] { self.0.write_all(&v.to_le_bytes())?; }
-        self.0.write_all(r.data)
-    }
-    pub fn flush(&mut self) -> io::Result<()> { self.0.flush() }
-    pub fn finish(mut self, _: &Summary) -> io::Result<()> { self.0.flush() }
-}
+mod block;
+mod error;
+mod format;
+mod linktype;
+mod meta;
+mod pcap;
+mod pcapng;
+mod record;
+mod summary;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::Error;
+pub use format::Format;
+pub use meta::Meta;
+pub use record::Record;
+pub use summary::Summary;
+pub use writer::Writer;
+
+/// The longest packet that is written, in bytes. Readers built on libpcap refuse a longer one, and
+/// all that follows it.
+pub const MAX_SNAPLEN: u32 = 262_144;
+
+/// Bytes gathered before they are written of the writer's own accord.
+const BUFFER: usize = 256 * 1024;

@@ -1,13 +1,15 @@
 //! The data connection, until it is there.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
 use rpcap_proto::session::DataChannel;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::own::{Flow, Hidden, Transport};
 
 /// How long a client may take to open its data connection, or to accept ours.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,34 +50,51 @@ pub enum DataPath {
 
 impl DataPath {
     /// Prepares the data connection of a client. It always ends at the control connection's peer,
-    /// and starts from the address that the peer connected to.
+    /// and starts from the address that the peer connected to. `hide` is told of the flow before its
+    /// first packet.
     pub fn open(
         channel: DataChannel,
         local: SocketAddr,
         peer: SocketAddr,
         listen_port: Option<u16>,
-    ) -> Result<Self, DataError> {
-        match channel {
+        hide: impl Fn(Flow) -> Hidden,
+    ) -> Result<(Self, Hidden), DataError> {
+        let port = match channel {
             DataChannel::TcpListen => {
                 let address = with_port(local, listen_port.unwrap_or(0));
-                Listening::open(address, peer.ip())
-                    .map(Self::Listening)
-                    .map_err(|e| DataError::Listen(address, e))
+                let listening = Listening::open(address, peer.ip())
+                    .map_err(|e| DataError::Listen(address, e))?;
+                let hidden = hide(Flow {
+                    transport: Transport::Tcp,
+                    local: listening.address,
+                    peer: peer.ip(),
+                    peer_port: None,
+                });
+                return Ok((Self::Listening(listening), hidden));
             }
-            DataChannel::TcpConnect(port) => {
-                let address = with_port(peer, port);
-                TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)
-                    .and_then(prepared)
-                    .map(Self::Stream)
-                    .map_err(|e| DataError::Connect(address, e))
+            DataChannel::TcpConnect(port) | DataChannel::Udp(port) => port,
+        };
+        let address = with_port(peer, port);
+        let failed = |e| DataError::Connect(address, e);
+        let (transport, kind) = match channel {
+            DataChannel::Udp(_) => (Transport::Udp, Type::DGRAM),
+            _ => (Transport::Tcp, Type::STREAM),
+        };
+        let socket = Socket::new(Domain::for_address(address), kind, None).map_err(failed)?;
+        socket.bind(&with_port(local, 0).into()).map_err(failed)?;
+        let bound = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(local);
+        let hidden =
+            hide(Flow { transport, local: bound, peer: address.ip(), peer_port: Some(port) });
+        socket.connect_timeout(&address.into(), CONNECT_TIMEOUT).map_err(failed)?;
+        let path = match transport {
+            Transport::Tcp => Self::Stream(prepared(socket.into()).map_err(failed)?),
+            Transport::Udp => {
+                // As much of it as the system allows.
+                let _ = socket.set_send_buffer_size(UDP_SEND_BUFFER);
+                Self::Datagrams(socket.into())
             }
-            DataChannel::Udp(port) => {
-                let address = with_port(peer, port);
-                connected_udp(with_port(local, 0), address)
-                    .map(Self::Datagrams)
-                    .map_err(|e| DataError::Connect(address, e))
-            }
-        }
+        };
+        Ok((path, hidden))
     }
 
     /// The port that the client is to connect to, or 0.
@@ -99,23 +118,6 @@ fn prepared(stream: TcpStream) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn connected_udp(local: SocketAddr, peer: SocketAddr) -> io::Result<UdpSocket> {
-    let any: IpAddr = match peer.ip() {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let local = if local.is_ipv4() == peer.is_ipv4() {
-        local
-    } else {
-        SocketAddr::new(any, 0)
-    };
-    let socket = UdpSocket::bind(local)?;
-    socket.connect(peer)?;
-    // As much of it as the system allows.
-    let _ = SockRef::from(&socket).set_send_buffer_size(UDP_SEND_BUFFER);
-    Ok(socket)
-}
-
 /// A listener for the one connection of the control connection's peer.
 #[derive(Debug)]
 pub struct Listening {
@@ -128,11 +130,7 @@ pub struct Listening {
 
 impl Listening {
     fn open(address: SocketAddr, peer: IpAddr) -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         // A fixed port is free again at once after a capture, but never shared.
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
@@ -144,16 +142,9 @@ impl Listening {
         let address = listener.local_addr()?;
         let mut listener = mio::net::TcpListener::from_std(listener);
         let poll = Poll::new()?;
-        poll.registry()
-            .register(&mut listener, Token(0), Interest::READABLE)?;
+        poll.registry().register(&mut listener, Token(0), Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), Token(1))?);
-        Ok(Self {
-            listener,
-            poll,
-            waker,
-            address,
-            peer,
-        })
+        Ok(Self { listener, poll, waker, address, peer })
     }
 
     /// Ends the wait in [`Self::accept`] so that it looks at `aborted`.

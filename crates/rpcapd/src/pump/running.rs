@@ -96,10 +96,7 @@ impl Running {
             DataPath::Listening(l) => Some(l.waker()),
             _ => None,
         };
-        let stop = Arc::new(Stop {
-            accepting,
-            ..Stop::default()
-        });
+        let stop = Arc::new(Stop { accepting, ..Stop::default() });
         let (done_tx, done) = mpsc::channel();
         let thread = thread::Builder::new().name("pump".to_owned()).spawn({
             let (counters, stop) = (Arc::clone(&counters), Arc::clone(&stop));
@@ -154,10 +151,7 @@ impl Running {
         }
         self.ledger().unwrap_or_else(|e| {
             tracing::warn!("statistics at the end of a capture: {e}");
-            Ledger {
-                counts: self.counters.counts(),
-                ..Ledger::default()
-            }
+            Ledger { counts: self.counters.counts(), ..Ledger::default() }
         })
     }
 
@@ -213,16 +207,7 @@ fn pump(
 ) -> Result<(), String> {
     let sampler = Sampler::new(sampling);
     let counts = counters.counts();
-    match (Pump {
-        capture,
-        transport,
-        sampler,
-        counters,
-        counts,
-        npkt: 0,
-    })
-    .run()
-    {
+    match (Pump { capture, transport, sampler, counters, counts, npkt: 0 }).run() {
         Ended::Stopped => Ok(()),
         Ended::Transport(e) => Err(format!("data connection: {e}")),
         Ended::Device(e) => Err(e.to_string()),

@@ -163,20 +163,14 @@ mod imp {
 
     impl fmt::Debug for Sender {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_struct("Sender")
-                .field("socket", &self.socket)
-                .finish_non_exhaustive()
+            f.debug_struct("Sender").field("socket", &self.socket).finish_non_exhaustive()
         }
     }
 
     impl Sender {
         pub(super) fn new(socket: UdpSocket, max: usize) -> Self {
             let headers = MultiHeaders::preallocate(max, None);
-            Self {
-                socket,
-                headers,
-                addresses: vec![None; max],
-            }
+            Self { socket, headers, addresses: vec![None; max] }
         }
 
         /// Sends the datagrams from number `first` on; the number that went.
@@ -190,22 +184,11 @@ mod imp {
             // One allocation a batch: a vector of borrows cannot outlive what it borrows from.
             let slices: Vec<[IoSlice<'_>; 1]> = ends[first..]
                 .iter()
-                .map(|end| {
-                    [IoSlice::new(
-                        &bytes[std::mem::replace(&mut start, *end)..*end],
-                    )]
-                })
+                .map(|end| [IoSlice::new(&bytes[std::mem::replace(&mut start, *end)..*end])])
                 .collect();
             let addresses = &self.addresses[..slices.len()];
             let fd = self.socket.as_raw_fd();
-            let sent = sendmmsg(
-                fd,
-                &mut self.headers,
-                &slices,
-                addresses,
-                [],
-                MsgFlags::empty(),
-            )?;
+            let sent = sendmmsg(fd, &mut self.headers, &slices, addresses, [], MsgFlags::empty())?;
             Ok(sent.count())
         }
     }
@@ -260,12 +243,7 @@ mod tests {
 
     fn push(d: &mut Datagrams, counts: &mut Counts, npkt: u32, size: usize) {
         let caplen = size as u32;
-        let header = PacketHeader {
-            caplen,
-            len: caplen,
-            npkt,
-            ..PacketHeader::default()
-        };
+        let header = PacketHeader { caplen, len: caplen, npkt, ..PacketHeader::default() };
         d.push(header, &vec![7; size], counts);
     }
 

@@ -25,12 +25,7 @@ impl Stream {
     /// Sends on a connected socket in blocking mode: a slow peer holds the pump, the kernel's ring
     /// fills, and loss has one place and a number.
     pub fn new(socket: TcpStream) -> Self {
-        Self {
-            socket,
-            batch: Vec::with_capacity(BATCH),
-            packets: 0,
-            failure: None,
-        }
+        Self { socket, batch: Vec::with_capacity(BATCH), packets: 0, failure: None }
     }
 }
 
@@ -100,12 +95,7 @@ mod tests {
         for (i, size) in sizes.iter().enumerate() {
             let caplen = *size as u32;
             let npkt = i as u32 + 1;
-            let header = PacketHeader {
-                caplen,
-                len: caplen,
-                npkt,
-                ..PacketHeader::default()
-            };
+            let header = PacketHeader { caplen, len: caplen, npkt, ..PacketHeader::default() };
             stream.push(header, &vec![i as u8; *size], &mut counts);
         }
         stream.flush(&mut counts);
@@ -127,18 +117,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (peer, _) = listener.accept().unwrap();
-        socket2::SockRef::from(&peer)
-            .set_linger(Some(std::time::Duration::ZERO))
-            .unwrap();
+        socket2::SockRef::from(&peer).set_linger(Some(std::time::Duration::ZERO)).unwrap();
         drop(peer);
         let (mut stream, mut counts) = (Stream::new(socket), Counts::default());
         for npkt in 1..=100 {
-            let header = PacketHeader {
-                caplen: 1,
-                len: 1,
-                npkt,
-                ..PacketHeader::default()
-            };
+            let header = PacketHeader { caplen: 1, len: 1, npkt, ..PacketHeader::default() };
             stream.push(header, &[7], &mut counts);
             stream.flush(&mut counts);
         }

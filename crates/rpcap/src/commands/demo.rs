@@ -1,1 +1,0 @@
-pub(crate) fn run(_: &crate::cli::Demo) -> anyhow::Result<()> { anyhow::bail!("later") }

@@ -1,0 +1,137 @@
+use std::io::{self, BufWriter, Write};
+
+use super::block::{self, Block};
+use super::{BUFFER, Error, Meta, Record, Summary, linktype};
+
+const SECTION_HEADER: u32 = 0x0a0d_0d0a;
+const INTERFACE_DESCRIPTION: u32 = 1;
+const INTERFACE_STATISTICS: u32 = 5;
+const ENHANCED_PACKET: u32 = 6;
+
+/// Options that any block may have.
+const COMMENT: u16 = 1;
+
+/// Size of an enhanced packet block without the packet, its padding and the length that ends it.
+const PACKET_HEADER: usize = 28;
+
+/// Writes the pcapng format, version 1.0: one section with one interface.
+#[derive(Debug)]
+pub(super) struct Writer<W: Write> {
+    out: BufWriter<W>,
+    snaplen: u32,
+}
+
+impl<W: Write> Writer<W> {
+    pub(super) fn new(out: W, meta: &Meta) -> Result<Self, Error> {
+        let linktype = linktype::from_dlt(meta.linktype);
+        let linktype = u16::try_from(linktype).map_err(|_| Error::LinkType(linktype))?;
+        let mut out = BufWriter::with_capacity(BUFFER, out);
+        out.write_all(&section_header())?;
+        out.write_all(&interface_description(linktype, meta))?;
+        Ok(Writer { out, snaplen: meta.effective_snaplen() })
+    }
+
+    pub(super) fn write(&mut self, record: &Record<'_>) -> io::Result<()> {
+        let (data, captured, original) = record.cut(self.snaplen);
+        let padding = data.len().next_multiple_of(4) - data.len();
+        // Cannot overflow: the snaplen is at most MAX_SNAPLEN.
+        let total = (PACKET_HEADER + data.len() + padding + 4) as u32;
+
+        let mut header = [0; PACKET_HEADER];
+        header[0..4].copy_from_slice(&ENHANCED_PACKET.to_le_bytes());
+        header[4..8].copy_from_slice(&total.to_le_bytes());
+        // Interface 0 at 8..12.
+        header[12..20].copy_from_slice(&block::timestamp(record.timestamp()));
+        header[20..24].copy_from_slice(&captured.to_le_bytes());
+        header[24..28].copy_from_slice(&original.to_le_bytes());
+        self.out.write_all(&header)?;
+        self.out.write_all(data)?;
+        self.out.write_all(&[0; 3][..padding])?;
+        self.out.write_all(&total.to_le_bytes())
+    }
+
+    pub(super) fn write_summary(&mut self, summary: &Summary) -> io::Result<()> {
+        self.out.write_all(&interface_statistics(summary))
+    }
+
+    pub(super) fn buffer(&mut self) -> &mut BufWriter<W> {
+        &mut self.out
+    }
+
+    pub(super) fn into_buffer(self) -> BufWriter<W> {
+        self.out
+    }
+}
+
+fn section_header() -> Vec<u8> {
+    const BYTE_ORDER: u32 = 0x1a2b_3c4d;
+    const HARDWARE: u16 = 2;
+    const OS: u16 = 3;
+    const APPLICATION: u16 = 4;
+
+    let mut block = Block::new(SECTION_HEADER);
+    block.u32(BYTE_ORDER);
+    block.u16(1);
+    block.u16(0);
+    // Length of the section: not known in advance.
+    block.u32(u32::MAX);
+    block.u32(u32::MAX);
+    block.text(HARDWARE, &[], std::env::consts::ARCH);
+    block.text(OS, &[], std::env::consts::OS);
+    block.text(APPLICATION, &[], concat!("rpcap ", env!("CARGO_PKG_VERSION")));
+    block.finish()
+}
+
+fn interface_description(linktype: u16, meta: &Meta) -> Vec<u8> {
+    const NAME: u16 = 2;
+    const DESCRIPTION: u16 = 3;
+    const TIMESTAMP_RESOLUTION: u16 = 9;
+    const FILTER: u16 = 11;
+    const OS: u16 = 12;
+    const HARDWARE: u16 = 15;
+    /// Timestamps count units of 10^-9 seconds.
+    const NANOSECONDS: u8 = 9;
+    /// The filter is text, not bytecode.
+    const FILTER_TEXT: u8 = 0;
+
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let mut block = Block::new(INTERFACE_DESCRIPTION);
+    block.u16(linktype);
+    block.u16(0);
+    block.u32(meta.effective_snaplen());
+    block.text(NAME, &[], &meta.interface);
+    block.text(DESCRIPTION, &[], &text(&meta.description));
+    block.option(TIMESTAMP_RESOLUTION, &[NANOSECONDS]);
+    block.text(FILTER, &[FILTER_TEXT], &text(&meta.filter));
+    block.text(OS, &[], &text(&meta.os));
+    block.text(HARDWARE, &[], &text(&meta.hardware));
+    block.text(COMMENT, &[], &text(&meta.comment));
+    block.finish()
+}
+
+fn interface_statistics(summary: &Summary) -> Vec<u8> {
+    const START: u16 = 2;
+    const END: u16 = 3;
+    const RECEIVED: u16 = 4;
+    const DROPPED: u16 = 5;
+    const FILTER_ACCEPTED: u16 = 6;
+    const OS_DROPPED: u16 = 7;
+    const DELIVERED: u16 = 8;
+
+    let mut block = Block::new(INTERFACE_STATISTICS);
+    // Interface 0.
+    block.u32(0);
+    block.timestamp(summary.end.or(summary.start).unwrap_or(0));
+    for (code, moment) in [(START, summary.start), (END, summary.end)] {
+        if let Some(moment) = moment {
+            block.option(code, &block::timestamp(moment));
+        }
+    }
+    block.counter(RECEIVED, summary.received);
+    block.counter(DROPPED, summary.if_dropped);
+    block.counter(FILTER_ACCEPTED, summary.filter_accepted);
+    block.counter(OS_DROPPED, summary.os_dropped);
+    block.counter(DELIVERED, summary.delivered);
+    block.text(COMMENT, &[], &summary.comment);
+    block.finish()
+}

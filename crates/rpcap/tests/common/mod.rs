@@ -1,0 +1,120 @@
+//! A daemon that says whatever a test wants, over real sockets.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rpcap::client::{Client, Credentials};
+use rpcap::url::Endpoint;
+
+pub const ERROR: u8 = 1;
+pub const PACKET: u8 = 7;
+pub const DEVICES: u8 = 0x82;
+pub const OPENED: u8 = 0x83;
+pub const STARTED: u8 = 0x84;
+pub const AUTHENTICATED: u8 = 0x88;
+pub const STATS: u8 = 0x89;
+pub const ENDED: u8 = 0x8a;
+
+/// The daemon's end of a control connection.
+pub struct Daemon(pub TcpStream);
+
+/// A daemon for one connection; what its script says happens in a thread.
+pub fn daemon(script: impl FnOnce(&mut Daemon) + Send + 'static) -> (Endpoint, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let thread = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        script(&mut Daemon(stream));
+    });
+    let endpoint = Endpoint { host: "127.0.0.1".to_owned(), port };
+    (endpoint, thread)
+}
+
+/// A client that a daemon with this script has let in.
+pub fn client(script: impl FnOnce(&mut Daemon) + Send + 'static) -> Client {
+    let (endpoint, _) = daemon(|d| {
+        d.authenticate();
+        script(d);
+        d.rest();
+    });
+    let mut client = Client::connect(&endpoint, Duration::from_secs(2)).unwrap();
+    client.authenticate(&Credentials::Null).unwrap();
+    client
+}
+
+/// The bytes of a message.
+pub fn message(kind: u8, value: u16, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, kind];
+    bytes.extend_from_slice(&value.to_be_bytes());
+    bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// The bytes of a PACKET message.
+pub fn packet(npkt: u32, data: &[u8]) -> Vec<u8> {
+    let len = data.len() as u32;
+    let mut payload: Vec<u8> = [1_700_000_000, 123_456, len, len, npkt]
+        .iter()
+        .flat_map(|n: &u32| n.to_be_bytes())
+        .collect();
+    payload.extend_from_slice(data);
+    message(PACKET, 0, &payload)
+}
+
+impl Daemon {
+    /// The next message from the client, `None` if there is none.
+    pub fn hear(&mut self) -> Option<(u8, Vec<u8>)> {
+        let mut header = [0; 8];
+        self.0.read_exact(&mut header).ok()?;
+        let len = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+        let mut payload = vec![0; len as usize];
+        self.0.read_exact(&mut payload).ok()?;
+        Some((header[1], payload))
+    }
+
+    /// Says something; the client may be gone.
+    pub fn say(&mut self, bytes: &[u8]) {
+        let _ = self.0.write_all(bytes);
+    }
+
+    /// Hears one message and answers.
+    pub fn answer(&mut self, kind: u8, value: u16, payload: &[u8]) {
+        if self.hear().is_some() {
+            self.say(&message(kind, value, payload));
+        }
+    }
+
+    pub fn authenticate(&mut self) {
+        self.answer(AUTHENTICATED, 0, &[]);
+    }
+
+    /// Lets in, opens as Ethernet, and starts a capture whose data goes over the stream returned.
+    pub fn start(&mut self) -> TcpStream {
+        self.answer(OPENED, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().to_be_bytes();
+        self.answer(STARTED, 0, &[0, 0, 0, 0, port[0], port[1], 0, 0]);
+        listener.accept().unwrap().0
+    }
+
+    /// Opens and starts a capture whose data goes to the address returned.
+    pub fn start_udp(&mut self) -> SocketAddr {
+        self.answer(OPENED, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
+        let (_, request) = self.hear().unwrap();
+        self.say(&message(STARTED, 0, &[0; 8]));
+        let mut address = self.0.peer_addr().unwrap();
+        address.set_port(u16::from_be_bytes([request[10], request[11]]));
+        address
+    }
+
+    /// Listens until the client is gone.
+    pub fn rest(&mut self) {
+        while self.hear().is_some() {}
+    }
+}
