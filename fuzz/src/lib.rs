@@ -18,8 +18,11 @@ pub use daemon::daemon_session;
 pub use filter::filter;
 pub use stream::{deframer, devices, packet};
 
-/// Every target, by the name of its binary and its corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+/// The name of a binary and its corpus, and what it does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 6] = [
     ("client_session", client_session),
     ("daemon_session", daemon_session),
     ("deframer", deframer),

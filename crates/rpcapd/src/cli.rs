@@ -7,11 +7,26 @@ use clap::Parser;
 
 use crate::allow::AllowList;
 
+const AFTER_HELP: &str = "\
+SIGNALS
+  SIGTERM and SIGINT end all sessions and captures, then the daemon; a second one ends it at once.
+
+EXIT CODES
+  0  ended by a signal
+  1  could not start, for the reason given on standard error
+  2  wrong command line
+
+CAPTURING needs the capability CAP_NET_RAW: run as root, or setcap cap_net_raw+ep on the program.
+
+EXAMPLES
+  rpcapd -n -l 192.0.2.10             let one host in, without a password
+  rpcapd -n -b 127.0.0.1 -p 2012      on loopback, for a tunnel";
+
 /// Capture packets on this host and forward them to clients over RPCAP.
 ///
 /// Short options mean what they mean to ExtraHop's rpcapd.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "rpcapd", version, max_term_width = 100)]
+#[command(name = "rpcapd", version, max_term_width = 100, after_long_help = AFTER_HELP)]
 pub struct Cli {
     /// Name or address to listen on [default: all addresses, IPv4 and IPv6]
     #[arg(short, long, value_name = "ADDRESS")]
@@ -109,6 +124,24 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// `RPCAP_BLESS=1` writes the page instead of comparing it.
+    #[test]
+    fn the_manual_page_says_what_help_says() {
+        let command = Cli::command();
+        let mut page = Vec::new();
+        clap_mangen::Man::new(command).section("8").render(&mut page).unwrap();
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/man/rpcapd.8");
+        if std::env::var_os("RPCAP_BLESS").is_some() {
+            std::fs::write(path, page).unwrap();
+        } else {
+            let written = std::fs::read_to_string(path).unwrap();
+            assert!(
+                written == String::from_utf8(page).unwrap(),
+                "docs/man/rpcapd.8 is out of date: run this test with RPCAP_BLESS=1"
+            );
+        }
     }
 
     #[test]

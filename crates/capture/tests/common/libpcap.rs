@@ -70,6 +70,13 @@ impl<'a> Pcap<'a> {
         if pcap.is_null() {
             return Err(text(message.as_ptr()).unwrap());
         }
+        type Nonblock = unsafe extern "C" fn(*mut c_void, c_int, *mut c_char) -> c_int;
+        // SAFETY: that is its type in pcap/pcap.h.
+        let set_nonblock = unsafe { library.get::<Nonblock>(c"pcap_setnonblock") }.unwrap();
+        // Its read timeout does not limit how long it waits for a first packet.
+        // SAFETY: the capture is open; the message as above.
+        let status = unsafe { set_nonblock(pcap, 1, message.as_mut_ptr()) };
+        assert_eq!(status, 0);
         Ok(Self { library, pcap })
     }
 
@@ -82,7 +89,7 @@ impl<'a> Pcap<'a> {
         unsafe { datalink(self.pcap) as u32 }
     }
 
-    /// `pcap_next_ex`: wire length and bytes of one packet, `None` if none came in time.
+    /// `pcap_next_ex`: wire length and bytes of one packet, `None` if none is there.
     pub(crate) fn next(&mut self) -> Option<(u32, Vec<u8>)> {
         type Next =
             unsafe extern "C" fn(*mut c_void, *mut *const PcapHeader, *mut *const u8) -> c_int;

@@ -77,6 +77,7 @@ impl<'a> PacketMessage<'a> {
     ///
     /// Other daemons state the length modulo 65,536 for packets above 65,515 bytes. Where the
     /// capture length explains the stated one that way and is within `snaplen`, it is believed.
+    /// A `snaplen` above [`SNAPLEN_MAX`] counts as that.
     /// Everything else that does not fit together is an error: a stream cannot go on after it.
     pub fn read(bytes: &'a [u8], snaplen: u32) -> Result<Option<Self>, Malformed> {
         let mut r = Reader::new(bytes);
@@ -90,6 +91,8 @@ impl<'a> PacketMessage<'a> {
         if message.kind != MessageType::Packet {
             return Err(Malformed::Value("not a packet message"));
         }
+        // Nothing longer was ever asked for, whatever number was.
+        let snaplen = snaplen.min(SNAPLEN_MAX);
         // Only a length that wrapped can be below that of the packet's own header, and none does
         // within a small snaplen.
         if message.len < PACKET_HEADER_LEN as u32 && snaplen < 65_536 - PACKET_HEADER_LEN as u32 {
@@ -111,7 +114,7 @@ impl<'a> PacketMessage<'a> {
         if needed > stated {
             return Err(Malformed::Value("packet is longer than its message"));
         }
-        if stated > snaplen.saturating_add(PACKET_HEADER_LEN as u32) {
+        if stated > snaplen + PACKET_HEADER_LEN as u32 {
             return Err(Malformed::Value("packet message is longer than the snaplen allows"));
         }
         let Ok(data) = r.take(header.caplen as usize) else {

@@ -165,10 +165,21 @@ fn d8_112_packet_lengths_that_do_not_fit() {
         (70_000, 4_485, SNAPLEN_MAX),
         (60, 65_556, 65_535),
         (60, u32::MAX, SNAPLEN_MAX),
+        (60, 400_000, u32::MAX),
     ] {
         let read = PacketMessage::read(&packet(caplen, len), snaplen).map(|_| ());
         let refused = matches!(read, Err(Malformed::Value(_)));
         assert!(refused, "{caplen} in {len} up to {snaplen}: {read:?}");
+    }
+}
+
+#[test]
+fn d8_112_packet_of_4_gib() {
+    for caplen in [SNAPLEN_MAX + 1, u32::MAX - 19, u32::MAX] {
+        let mut bytes = packet(0, 20);
+        bytes[16..20].copy_from_slice(&caplen.to_be_bytes());
+        let read = PacketMessage::read(&bytes, u32::MAX).map(|_| ());
+        assert!(matches!(read, Err(Malformed::Value(_))), "{caplen}: {read:?}");
     }
 }
 

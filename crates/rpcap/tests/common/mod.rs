@@ -10,20 +10,20 @@ use std::time::Duration;
 use rpcap::client::{Client, Credentials};
 use rpcap::url::Endpoint;
 
-pub const ERROR: u8 = 1;
-pub const PACKET: u8 = 7;
-pub const DEVICES: u8 = 0x82;
-pub const OPENED: u8 = 0x83;
-pub const STARTED: u8 = 0x84;
-pub const AUTHENTICATED: u8 = 0x88;
-pub const STATS: u8 = 0x89;
-pub const ENDED: u8 = 0x8a;
+pub(crate) const ERROR: u8 = 1;
+pub(crate) const PACKET: u8 = 7;
+pub(crate) const DEVICES: u8 = 0x82;
+pub(crate) const OPENED: u8 = 0x83;
+pub(crate) const STARTED: u8 = 0x84;
+pub(crate) const AUTHENTICATED: u8 = 0x88;
+pub(crate) const STATS: u8 = 0x89;
+pub(crate) const ENDED: u8 = 0x8a;
 
 /// The daemon's end of a control connection.
-pub struct Daemon(pub TcpStream);
+pub(crate) struct Daemon(pub(crate) TcpStream);
 
 /// A daemon for one connection; what its script says happens in a thread.
-pub fn daemon(script: impl FnOnce(&mut Daemon) + Send + 'static) -> (Endpoint, JoinHandle<()>) {
+pub(crate) fn daemon(script: impl FnOnce(&mut Daemon) + Send + 'static) -> (Endpoint, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let thread = std::thread::spawn(move || {
@@ -36,7 +36,7 @@ pub fn daemon(script: impl FnOnce(&mut Daemon) + Send + 'static) -> (Endpoint, J
 }
 
 /// A client that a daemon with this script has let in.
-pub fn client(script: impl FnOnce(&mut Daemon) + Send + 'static) -> Client {
+pub(crate) fn client(script: impl FnOnce(&mut Daemon) + Send + 'static) -> Client {
     let (endpoint, _) = daemon(|d| {
         d.authenticate();
         script(d);
@@ -48,7 +48,7 @@ pub fn client(script: impl FnOnce(&mut Daemon) + Send + 'static) -> Client {
 }
 
 /// The bytes of a message.
-pub fn message(kind: u8, value: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn message(kind: u8, value: u16, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, kind];
     bytes.extend_from_slice(&value.to_be_bytes());
     bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
@@ -57,7 +57,7 @@ pub fn message(kind: u8, value: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The bytes of a PACKET message.
-pub fn packet(npkt: u32, data: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(npkt: u32, data: &[u8]) -> Vec<u8> {
     let len = data.len() as u32;
     let mut payload: Vec<u8> = [1_700_000_000, 123_456, len, len, npkt]
         .iter()
@@ -69,7 +69,7 @@ pub fn packet(npkt: u32, data: &[u8]) -> Vec<u8> {
 
 impl Daemon {
     /// The next message from the client, `None` if there is none.
-    pub fn hear(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(crate) fn hear(&mut self) -> Option<(u8, Vec<u8>)> {
         let mut header = [0; 8];
         self.0.read_exact(&mut header).ok()?;
         let len = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
@@ -79,23 +79,23 @@ impl Daemon {
     }
 
     /// Says something; the client may be gone.
-    pub fn say(&mut self, bytes: &[u8]) {
+    pub(crate) fn say(&mut self, bytes: &[u8]) {
         let _ = self.0.write_all(bytes);
     }
 
     /// Hears one message and answers.
-    pub fn answer(&mut self, kind: u8, value: u16, payload: &[u8]) {
+    pub(crate) fn answer(&mut self, kind: u8, value: u16, payload: &[u8]) {
         if self.hear().is_some() {
             self.say(&message(kind, value, payload));
         }
     }
 
-    pub fn authenticate(&mut self) {
+    pub(crate) fn authenticate(&mut self) {
         self.answer(AUTHENTICATED, 0, &[]);
     }
 
     /// Lets in, opens as Ethernet, and starts a capture whose data goes over the stream returned.
-    pub fn start(&mut self) -> TcpStream {
+    pub(crate) fn start(&mut self) -> TcpStream {
         self.answer(OPENED, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port().to_be_bytes();
@@ -104,7 +104,7 @@ impl Daemon {
     }
 
     /// Opens and starts a capture whose data goes to the address returned.
-    pub fn start_udp(&mut self) -> SocketAddr {
+    pub(crate) fn start_udp(&mut self) -> SocketAddr {
         self.answer(OPENED, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
         let (_, request) = self.hear().unwrap();
         self.say(&message(STARTED, 0, &[0; 8]));
@@ -114,7 +114,7 @@ impl Daemon {
     }
 
     /// Listens until the client is gone.
-    pub fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         while self.hear().is_some() {}
     }
 }
