@@ -102,3 +102,14 @@ fn a_client_gives_no_such_tolerance() {
     deframer.push(&hex("0006 00 00 00040000"));
     assert!(matches!(deframer.next_frame(), Frame::Message(_, p) if p.len() == 20));
 }
+
+#[test]
+fn a_decision_holds_for_what_had_come_and_not_for_what_comes() {
+    let mut deframer = Deframer::tolerant(100);
+    deframer.push(&hex(SHORT_START));
+    deframer.settle();
+    assert!(matches!(deframer.next_frame(), Frame::Message(_, p) if p.len() == 20));
+    deframer.push(&hex(SHORT_START));
+    let frame = deframer.next_frame();
+    assert!(matches!(frame, Frame::Incomplete { undecided: true, .. }), "{frame:?}");
+}

@@ -193,6 +193,31 @@ fn sampling(text: &str) -> Result<Sampling, String> {
 mod tests {
     use super::*;
 
+    /// `RPCAP_BLESS=1` writes the pages instead of comparing them.
+    #[test]
+    fn the_manual_pages_say_what_help_says() {
+        let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/man");
+        if std::env::var_os("RPCAP_BLESS").is_some() {
+            let command = <Cli as clap::CommandFactory>::command();
+            clap_mangen::generate_to(command, &kept).unwrap();
+            return;
+        }
+        let made = std::env::temp_dir().join(format!("rpcap-man-{}", std::process::id()));
+        std::fs::create_dir_all(&made).unwrap();
+        let command = <Cli as clap::CommandFactory>::command();
+        clap_mangen::generate_to(command, &made).unwrap();
+        for page in std::fs::read_dir(&made).unwrap() {
+            let page = page.unwrap();
+            let (new, old) = (std::fs::read(page.path()).unwrap(), kept.join(page.file_name()));
+            assert!(
+                std::fs::read(&old).is_ok_and(|old| old == new),
+                "{} is out of date: run this test with RPCAP_BLESS=1",
+                old.display()
+            );
+        }
+        std::fs::remove_dir_all(made).unwrap();
+    }
+
     #[test]
     fn the_command_line_is_sound() {
         <Cli as clap::CommandFactory>::command().debug_assert();

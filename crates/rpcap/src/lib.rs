@@ -6,7 +6,7 @@
 //! * [`running`]: the two together: a capture that runs, is watched, and is ended so that nothing
 //!   of it is missed.
 //! * [`ledger`]: what became of every packet.
-//! * [`keeper`], [`file`], [`print`]: what packets are turned into.
+//! * [`keeper`], [`mod@file`], [`mod@print`]: what packets are turned into.
 //!
 //! Threads and blocking sockets; every wait for a daemon has a deadline. What a daemon says is
 //! taken for what it is, the word of a stranger: lengths make no room, texts are escaped before

@@ -16,6 +16,12 @@ use crate::sink::Sink;
 /// Between two looks at things that do not wake whoever waits for them.
 const GLANCE: Duration = Duration::from_millis(20);
 
+/// The same, where it is about to happen.
+const PEEK: Duration = Duration::from_millis(2);
+
+/// How many times the deadline a daemon may take to send what it still has, as long as that comes.
+const STEADY: u32 = 30;
+
 /// How long a reason may take to come after the data connection ended by itself.
 const REASON: Duration = Duration::from_secs(1);
 
@@ -140,8 +146,8 @@ impl<S: Sink + Send + 'static> Running<S> {
     ///
     /// The daemon is asked to end it; what it still has comes over the data connection until the
     /// daemon ends that (TCP) or nothing more comes (UDP); then it is asked for its counters.
-    /// Packets that keep coming are waited for, silence only until the client's deadline, and
-    /// nothing once `hurry` is set.
+    /// Before the daemon's reply, packets that keep coming and are wanted are waited for for a good
+    /// while; everything else only until the client's deadline, and nothing once `hurry` is set.
     pub fn end(mut self, hurry: &AtomicBool) -> Outcome<S> {
         let mut control_error = None;
         if !self.control_lost && !hurry.load(Relaxed) {
@@ -149,8 +155,8 @@ impl<S: Sink + Send + 'static> Running<S> {
         }
         self.stopper.drain();
         if !self.control_lost || self.thread.is_finished() {
-            self.patiently(hurry, |running| {
-                std::thread::sleep(GLANCE.min(Duration::from_millis(5)));
+            self.patiently(1, hurry, |running| {
+                std::thread::sleep(PEEK);
                 Ok(running.thread.is_finished())
             })
             .ok();
@@ -166,10 +172,12 @@ impl<S: Sink + Send + 'static> Running<S> {
             Err(_) => (Received::default(), None, None),
         };
         let mut client = client;
+        let counted = self.counters.counts() != DaemonCounts::default() || received.packets > 0;
         if !self.control_lost && control_error.is_none() && !hurry.load(Relaxed) {
             match client.stats() {
                 // libpcap's daemons and ExtraHop's forget them with the capture.
-                Ok(stats) if stats == Stats::default() && told != Told::Nothing => {}
+                // Zeros are the truth only where there was nothing to count.
+                Ok(stats) if stats == Stats::default() && counted => {}
                 Ok(stats) => {
                     self.counters.take(stats);
                     told = Told::Final(self.counters.counts());
@@ -189,24 +197,27 @@ impl<S: Sink + Send + 'static> Running<S> {
 
     fn end_on_control(&mut self, hurry: &AtomicBool) -> Result<(), Error> {
         self.ask()?;
-        let ended = self
-            .client
-            .begin_end()
-            .and_then(|()| self.patiently(hurry, |running| running.client.poll_ended(GLANCE)));
+        let most = if self.gauge.satisfied() { 1 } else { STEADY };
+        let ended = self.client.begin_end().and_then(|()| {
+            self.patiently(most, hurry, |running| running.client.poll_ended(GLANCE))
+        });
         // Without the reply nothing more can be asked.
         self.control_lost = !matches!(ended, Ok(true));
         ended.map(drop)
     }
 
-    /// Repeats until it is done, nothing has come for as long as the deadline, or it must not be
-    /// waited for; whether it is done.
+    /// Repeats until it is done, nothing has come for as long as the deadline, `most` times that is
+    /// over, or it must not be waited for; whether it is done.
     fn patiently(
         &mut self,
+        most: u32,
         hurry: &AtomicBool,
         mut done: impl FnMut(&mut Self) -> Result<bool, Error>,
     ) -> Result<bool, Error> {
         let patience = self.client.timeout();
-        let (mut seen, mut since) = (self.gauge.packets(), Instant::now());
+        let longest = patience.saturating_mul(most);
+        let start = Instant::now();
+        let (mut seen, mut since) = (self.gauge.packets(), start);
         loop {
             if done(self)? {
                 return Ok(true);
@@ -215,7 +226,7 @@ impl<S: Sink + Send + 'static> Running<S> {
             if packets != seen {
                 (seen, since) = (packets, Instant::now());
             }
-            if hurry.load(Relaxed) || since.elapsed() > patience {
+            if hurry.load(Relaxed) || since.elapsed() > patience || start.elapsed() > longest {
                 return Ok(false);
             }
         }

@@ -1,6 +1,8 @@
 //! Daemons that are malicious or odd, against the client over real sockets. Tests are named after
 //! the rows of the project's list of bad inputs.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
 use std::io::Write;

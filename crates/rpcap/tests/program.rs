@@ -1,5 +1,7 @@
 //! The program as its users run it, against daemons that do what a test wants.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
 use std::io::{Read, Write};
@@ -18,16 +20,23 @@ fn rpcap(arguments: &[&str]) -> Command {
 }
 
 /// Exit code and standard error of a capture from a daemon with this script.
-fn capture(further: &[&str], script: impl FnOnce(&mut Daemon) + Send + 'static) -> (Output, String) {
+fn capture(
+    further: &[&str],
+    script: impl FnOnce(&mut Daemon) + Send + 'static,
+) -> (Output, String) {
     let (endpoint, _) = daemon(|d| {
         d.authenticate();
         script(d);
         d.rest();
     });
     let url = format!("rpcap://{endpoint}/e0");
-    let output = rpcap(&[&["capture", &url, "--timeout", "2s"], further].concat())
-        .output()
-        .unwrap();
+    // Whatever goes wrong, the test ends.
+    let bound: &[&str] = match further.contains(&"--duration") {
+        true => &[],
+        false => &["--duration", "5s"],
+    };
+    let arguments = [&["capture", &url, "--timeout", "2s"], bound, further].concat();
+    let output = rpcap(&arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output, said)
 }
@@ -137,8 +146,22 @@ fn a_daemon_that_forgets_its_counters_is_not_believed() {
 }
 
 #[test]
+fn a_capture_of_nothing_adds_up() {
+    let (output, said) = capture(&["--duration", "200ms"], |d| {
+        let data = d.start();
+        d.answer(STATS, 0, &stats(0, 0, 0));
+        d.hear();
+        drop(data);
+        d.say(&message(ENDED, 0, &[]));
+        d.answer(STATS, 0, &stats(0, 0, 0));
+    });
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("The ledger adds up."), "{said}");
+}
+
+#[test]
 fn a_data_connection_that_breaks_off_is_reported() {
-    let (output, said) = capture(&["-q"], |d| {
+    let (output, said) = capture(&["-q", "--duration", "500ms"], |d| {
         let mut data = d.start();
         data.write_all(&packet(1, &DATA)[..50]).unwrap();
         end(d, data, &[], &stats(1, 0, 1));
@@ -156,10 +179,8 @@ fn packets_come_out_of_a_pipe_while_the_capture_runs() {
         d.rest();
     });
     let url = format!("rpcap://{endpoint}/e0");
-    let mut child = rpcap(&["capture", &url, "-q", "-w", "-"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        rpcap(&["capture", &url, "-q", "-w", "-"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut seen = Vec::new();
     let mut stdout = child.stdout.take().unwrap();
     let mut buffer = [0; 4096];

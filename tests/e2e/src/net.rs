@@ -8,9 +8,12 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread;
 
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
 use nix::sched::{CloneFlags, setns};
 
 use crate::process::run;
+use crate::wait_until;
 
 /// Prefix of the names of all namespaces; the process's number follows.
 const PREFIX: &str = "rpt-";
@@ -85,6 +88,20 @@ impl Namespace {
     /// Runs `work` on a thread that is in this namespace. Sockets made there stay in it.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         within(&self.name, work)
+    }
+
+    /// Waits until an interface is running: the kernel takes a moment to see both ends of a cable,
+    /// and until then drops what is sent.
+    #[track_caller]
+    pub fn wait_for_carrier(&self, device: &str) {
+        self.enter(|| {
+            wait_until("a cable is plugged in", || {
+                let mut interfaces = getifaddrs().expect("the interfaces");
+                interfaces.any(|i| {
+                    i.interface_name == device && i.flags.contains(InterfaceFlags::IFF_RUNNING)
+                })
+            });
+        });
     }
 
     /// How many times promiscuous mode is asked for on an interface.
@@ -172,6 +189,8 @@ impl Net {
              addr add 10.9.0.2/24 dev b0\n\
              link set b0 up\n",
         );
+        net.a.wait_for_carrier("a0");
+        net.b.wait_for_carrier("b0");
         Ok(net)
     }
 }

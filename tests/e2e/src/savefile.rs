@@ -32,7 +32,7 @@ pub struct Savefile {
 pub fn read(path: &Path) -> Savefile {
     let bytes = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     match parse(&bytes) {
-        (file, rest) if rest == 0 => file,
+        (file, 0) => file,
         (_, rest) => panic!("{}: {rest} bytes at the end are no packet", path.display()),
     }
 }

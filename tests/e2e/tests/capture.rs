@@ -1,6 +1,8 @@
 //! Captures through a client that says exactly what the tests want said.
 
 use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use e2e::frames::{
     EXPERIMENT, EXPERIMENT_FILTER, Source, UDP_PORT, assert_frames, assert_same, frame, numbers,
@@ -168,15 +170,12 @@ fn d7_102_an_interface_that_goes_down_ends_the_capture_once_and_the_session_live
     assert_eq!(refused.code, 12, "{refused}");
 
     lab.net.b.ip("link set b0 up");
+    lab.net.a.wait_for_carrier("a0");
     client.open("b0").expect("OPEN");
     let data = client.start(&Start::filtered(EXPERIMENT_FILTER)).expect("STARTCAP");
-    wait_until("packets come again", || {
-        // The cable takes a moment.
-        let _ = source.try_send(&frame(9, 100));
-        data.count() > 0
-    });
+    source.send_all(&frames(10..15));
     client.end_capture().expect("ENDCAP");
-    assert!(numbers(&data.wait_for_end()).iter().all(|n| *n == 9));
+    assert_eq!(numbers(&data.wait_for_end()), [10, 11, 12, 13, 14]);
     client.close();
     daemon.finish();
 }
@@ -251,50 +250,71 @@ fn a_filter_too_long_for_the_kernel_takes_the_same_packets_as_its_short_equal() 
     daemon.finish();
 }
 
-#[test]
-fn the_filter_goes_from_short_to_long_and_back_without_a_packet_that_neither_accepts() {
-    let Some(lab) = Lab::new() else { return };
-    let daemon = Daemon::start(&lab);
+/// Changes the filter twenty times while packets flow, between one that accepts even numbers and
+/// one that accepts odd ones; `length` says how long the filter of a round is, if not as it is.
+/// Returns the numbers of the packets that came.
+#[track_caller]
+fn numbers_while_the_filter_changes(
+    lab: &Lab,
+    length: impl Fn(u32) -> Option<usize> + Sync,
+) -> Vec<u32> {
+    let daemon = Daemon::start(lab);
     let source = Source::new(&lab.net.a, "a0");
     let mut client = session(&daemon);
-    // Even numbers and odd ones of one type; the other type is never accepted.
+    // The last byte of a frame's number is at 14 + 8 + 3.
     let parity = |odd: u32| {
-        // The number's last byte is at 14 + 8 + 3.
         filter::compile(&format!("ether proto {EXPERIMENT:#x} and ether[25] & 1 == {odd}"))
     };
     let data = client.start(&Start { filter: parity(0), ..Start::default() }).expect("STARTCAP");
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     let sent = std::thread::scope(|s| {
         let sender = s.spawn(|| {
             let mut n = 0;
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            while !stop.load(Relaxed) {
                 source.send(&frame(n, 100));
+                // One that is never accepted.
                 source.send(&tagged(1_000_000 + n, 100, &[], 0x88b6));
                 n += 1;
-                std::thread::sleep(std::time::Duration::from_micros(50));
+                std::thread::sleep(Duration::from_micros(50));
             }
             n
         });
         wait_until("packets of the first filter", || data.count() > 5);
         for round in 1..=20 {
-            let short = parity(round % 2);
-            let filter = if round % 4 < 2 { filter::padded(&short, 5000) } else { short };
-            client.set_filter(&filter).expect("UPDATEFILTER");
+            let program = parity(round % 2);
+            let program = match length(round) {
+                Some(len) => filter::padded(&program, len),
+                None => program,
+            };
+            client.set_filter(&program).expect("UPDATEFILTER");
             let before = data.count();
-            wait_until("packets of the new filter", || data.count() > before + 5);
+            wait_until("packets of the new filter", || data.count() > before + 20);
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        stop.store(true, Relaxed);
         sender.join().expect("the sender")
     });
     client.end_capture().expect("ENDCAP");
     let got = numbers(&data.wait_for_end());
+    daemon.finish();
     assert!(got.iter().all(|n| *n < sent), "a packet that no filter accepts");
     assert!(got.is_sorted() && got.len() > 100, "{} packets", got.len());
     let changes = got.windows(2).filter(|w| w[0] % 2 != w[1] % 2).count();
     assert_eq!(changes, 20, "each filter was on once: {got:?}");
+    got
+}
+
+#[test]
+fn a_changed_filter_takes_over_from_the_old_one_without_a_gap() {
+    let Some(lab) = Lab::new() else { return };
+    let got = numbers_while_the_filter_changes(&lab, |_| None);
     let gap = got.windows(2).map(|w| w[1] - w[0]).max();
-    assert!(gap <= Some(3), "for {gap:?} packets neither filter was on");
-    daemon.finish();
+    assert!(gap <= Some(3), "neither filter was on for {gap:?} packets");
+}
+
+#[test]
+fn a_filter_changed_from_the_kernel_to_user_space_and_back_lets_nothing_else_through() {
+    let Some(lab) = Lab::new() else { return };
+    numbers_while_the_filter_changes(&lab, |round| (round % 4 < 2).then_some(5000));
 }
 
 #[test]
@@ -509,19 +529,19 @@ fn d7_097_a_data_connection_that_is_reset_ends_the_capture_and_not_the_session()
     let source = Source::new(&lab.net.a, "a0");
     let mut client = session(&daemon);
     let stream = client.start_unread(&Start::default()).expect("STARTCAP");
-    let linger = Some(std::time::Duration::ZERO);
+    let linger = Some(Duration::ZERO);
     socket2::SockRef::from(&stream).set_linger(linger).expect("a reset on close");
     drop(stream);
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     let error = std::thread::scope(|s| {
         s.spawn(|| {
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            while !stop.load(Relaxed) {
                 source.send(&frame(1, 100));
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                std::thread::sleep(Duration::from_millis(1));
             }
         });
         let error = client.pushed_error();
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        stop.store(true, Relaxed);
         error
     });
     assert_eq!(error.code, 9, "{error}");

@@ -47,7 +47,8 @@ fn capture(lab: &Lab, device: &str, filter: &str, count: usize, send: impl FnOnc
     let files = ["local.pcap", "remote.pcap", "tcp.pcapng", "udp.pcap"].map(|name| lab.path(name));
 
     let mut local = lab.tcpdump();
-    local.args(["-U", "--immediate-mode", "-i", device, "-w"]).arg(&files[0]);
+    // Room for all of it, whoever is slow.
+    local.args(["-U", "-B", "32768", "-i", device, "-w"]).arg(&files[0]);
     if device == "any" {
         // tcpdump's own choice is another, which RPCAP has no way to ask for.
         local.args(["-y", "LINUX_SLL"]);
@@ -194,7 +195,7 @@ fn packets_above_the_mtu_are_whole() {
     let filter = "tcp port 7777";
     let (mut local, mut remote, mut tcp) = (lab.tcpdump(), lab.peer("tcpdump"), lab.rpcap());
     // Room for all of it, whoever is slow.
-    local.args(["-U", "-B", "65536", "-i", "b0", "-w"]).arg(&files[0]).arg(filter);
+    local.args(["-U", "-B", "32768", "-i", "b0", "-w"]).arg(&files[0]).arg(filter);
     remote.args(["-U", "-i", &daemon.url("b0"), "-w"]).arg(&files[1]).arg(filter);
     tcp.args(["capture", &daemon.url("b0"), "-f", filter, "-w"]).arg(&files[2]);
     let mut processes = [local, remote, tcp].map(|mut command| Process::start(&mut command));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpcap_proto::session::{Config, EndReason, Event, Request, Timers};
+use rpcap_proto::session::{Action, Config, EndReason, Event, Next, Request, Timers};
 use rpcap_proto::wire::{AuthRequest, ErrorCode, MessageType, StartFlags};
 
 use crate::flows::start;
@@ -255,4 +255,34 @@ fn timers_are_configurable() {
     let mut pair = Pair::new(config, Cut::None);
     pair.settle();
     ends_after(&mut pair, 5 * SECOND, EndReason::InitTimeout);
+}
+
+#[test]
+fn the_wait_for_another_try_begins_after_the_pause() {
+    let mut pair = Pair::new(Config::default(), Cut::None);
+    pair.ask(&wrong_password());
+    pair.pass(SECOND);
+    ends_after(&mut pair, 90 * SECOND, EndReason::InitTimeout);
+}
+
+#[test]
+fn the_time_that_a_capture_takes_to_end_is_not_the_clients() {
+    let mut pair = capturing();
+    pair.daemon.receive(&message(MessageType::EndCaptureRequest, b""));
+    assert_eq!(pair.daemon.poll(pair.now), Next::Do(Action::Stop));
+    let later = pair.now + 200 * SECOND;
+    assert_eq!(pair.daemon.poll(later), Next::Wait);
+    pair.daemon.stopped(later);
+    assert_eq!(pair.daemon.poll(later), Next::Wait);
+    assert_eq!(pair.daemon.deadline(), Some(later + 180 * SECOND));
+}
+
+#[test]
+fn no_deadline_runs_while_the_program_owes_an_answer() {
+    let mut pair = Pair::accepted();
+    pair.daemon.receive(&message(MessageType::FindAllIfRequest, b""));
+    assert_eq!(pair.daemon.poll(pair.now), Next::Do(Action::ListDevices));
+    assert_eq!(pair.daemon.deadline(), None);
+    assert_eq!(pair.daemon.poll(pair.now + DAY), Next::Wait);
+    assert_eq!(pair.daemon.deadline(), None);
 }

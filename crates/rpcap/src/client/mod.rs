@@ -2,47 +2,26 @@
 
 mod connect;
 mod error;
+mod exchange;
+mod options;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use rpcap_proto::bpf::Instruction;
 use rpcap_proto::session::{ClientError, ClientSession, Event, Request};
 use rpcap_proto::wire::{
-    AuthReply, AuthRequest, Device, FilterBlock, MessageType, OpenReply, SNAPLEN_MAX, Sampling,
-    StartFlags, StartRequest, Stats,
+    AuthReply, AuthRequest, Device, FilterBlock, OpenReply, SNAPLEN_MAX, Sampling, StartFlags,
+    StartRequest, Stats,
 };
 
 pub use self::error::{Asked, Error};
+pub use self::options::{CaptureOptions, Credentials, Transport};
 use crate::data::{Receiver, TcpReceiver, UdpReceiver};
 use crate::url::Endpoint;
-
-/// Who the client says it is.
-#[derive(Clone)]
-pub enum Credentials {
-    /// Nobody in particular.
-    Null,
-    /// A user; both travel in the clear.
-    Password {
-        /// Name.
-        user: String,
-        /// Password.
-        password: String,
-    },
-}
-
-/// Shows no password.
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Null => f.write_str("Null"),
-            Self::Password { user, .. } => f.debug_tuple("Password").field(user).finish(),
-        }
-    }
-}
 
 /// What a daemon said without having been asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,47 +35,6 @@ pub struct Pushed {
 impl fmt::Display for Pushed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&error::text_or_code(&self.text, self.code))
-    }
-}
-
-/// The way packets travel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Transport {
-    /// A stream: nothing is lost on the way, a slow receiver makes the daemon's kernel drop.
-    #[default]
-    Tcp,
-    /// Datagrams: what the network or the receiver cannot take is lost and counted.
-    Udp,
-}
-
-/// What to capture and how.
-#[derive(Clone, Debug)]
-pub struct CaptureOptions {
-    /// Most bytes of a packet; 0, and more than anybody captures, is as much as can be.
-    pub snaplen: u32,
-    /// Whether to take packets that are not for the daemon's host.
-    pub promisc: bool,
-    /// Further flags: direction, extensions.
-    pub flags: StartFlags,
-    /// How long the daemon may gather packets.
-    pub read_timeout: Duration,
-    /// The way packets travel.
-    pub transport: Transport,
-    /// Which packets; empty for all.
-    pub filter: Vec<Instruction>,
-}
-
-impl Default for CaptureOptions {
-    fn default() -> Self {
-        Self {
-            snaplen: SNAPLEN_MAX,
-            promisc: true,
-            flags: StartFlags::default(),
-            // What tcpdump makes of its own timeout for remote devices.
-            read_timeout: Duration::from_millis(500),
-            transport: Transport::Tcp,
-            filter: Vec::new(),
-        }
     }
 }
 
@@ -310,121 +248,6 @@ impl Client {
 
     fn lost(&self, source: Option<io::Error>) -> Error {
         Error::Lost { endpoint: self.endpoint.clone(), pushed: self.last_pushed.clone(), source }
-    }
-
-    /// Sends a request, waits for its reply and takes out of it what was asked for.
-    fn call<T>(
-        &mut self,
-        asked: Asked,
-        request: &Request<'_>,
-        take: impl FnOnce(Event) -> Option<T>,
-    ) -> Result<T, Error> {
-        let sent = self.send(request);
-        if let Err(error @ Error::Protocol { .. }) = sent {
-            return Err(error);
-        }
-        // A daemon that refuses hosts says so and closes, perhaps before it was sent anything: what
-        // it said is worth more than that nothing could be sent.
-        let event = match (self.next_reply(Instant::now() + self.timeout), sent) {
-            (Ok(Some(event)), _) => event,
-            (_, Err(error)) | (Err(error), _) => return Err(error),
-            (Ok(None), Ok(())) => {
-                return Err(Error::Timeout {
-                    endpoint: self.endpoint.clone(),
-                    asked,
-                    after: self.timeout,
-                });
-            }
-        };
-        if let Event::Refused { code, text } = event {
-            return Err(Error::Refused { endpoint: self.endpoint.clone(), asked, code, text });
-        }
-        // The session lets no other reply through than the one that was asked for.
-        take(event).ok_or_else(|| {
-            self.protocol(ClientError::Unexpected { got: MessageType::Unknown(0), expected: None })
-        })
-    }
-
-    fn send(&mut self, request: &Request<'_>) -> Result<(), Error> {
-        self.take_stale()?;
-        if let Err(source) = self.session.request(request) {
-            return Err(self.protocol(source));
-        }
-        let output = std::mem::take(self.session.output());
-        self.stream.write_all(&output).map_err(|e| self.lost(Some(e)))
-    }
-
-    /// Takes what came since the last request, so that an error that answered nothing (some
-    /// daemons send two for one request) is not taken for the answer to the next.
-    fn take_stale(&mut self) -> Result<(), Error> {
-        if self.stream.set_nonblocking(true).is_err() {
-            return Ok(());
-        }
-        let mut bytes = [0; 4096];
-        for _ in 0..64 {
-            match self.stream.read(&mut bytes) {
-                Ok(n @ 1..) => self.session.receive(&bytes[..n]),
-                // An end or an error will be met again when the reply is read.
-                _ => break,
-            }
-        }
-        self.stream.set_nonblocking(false).map_err(|e| self.lost(Some(e)))?;
-        if !self.session.is_waiting() {
-            self.poll_event()?;
-        }
-        Ok(())
-    }
-
-    /// The reply to the request under way; `None` once the deadline is past.
-    fn next_reply(&mut self, deadline: Instant) -> Result<Option<Event>, Error> {
-        let mut late = false;
-        loop {
-            if let Some(event) = self.poll_event()? {
-                return Ok(Some(event));
-            }
-            if late || !self.receive(deadline)? {
-                return Ok(None);
-            }
-            // A byte now and then does not push the deadline on.
-            late = Instant::now() >= deadline;
-        }
-    }
-
-    /// Keeps what has come and was pushed, and gives out the reply.
-    fn poll_event(&mut self) -> Result<Option<Event>, Error> {
-        loop {
-            match self.session.poll() {
-                Ok(Some(Event::Pushed { code, text })) => {
-                    let pushed = Pushed { code, text };
-                    self.last_pushed = Some(pushed.clone());
-                    // A daemon that never stops complaining takes no memory.
-                    if self.pushed.len() < 64 {
-                        self.pushed.push_back(pushed);
-                    }
-                }
-                Ok(other) => return Ok(other),
-                Err(source) => return Err(self.protocol(source)),
-            }
-        }
-    }
-
-    /// Reads once; `false` if nothing came until the deadline.
-    fn receive(&mut self, deadline: Instant) -> Result<bool, Error> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        // A timeout of zero would mean none at all.
-        let wait = left.max(Duration::from_millis(1));
-        self.stream.set_read_timeout(Some(wait)).map_err(|e| self.lost(Some(e)))?;
-        let mut bytes = [0; 16 * 1024];
-        match self.stream.read(&mut bytes) {
-            Ok(0) => Err(self.lost(None)),
-            Ok(n) => {
-                self.session.receive(&bytes[..n]);
-                Ok(true)
-            }
-            Err(e) if is_timeout(&e) => Ok(false),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(true),
-            Err(e) => Err(self.lost(Some(e))),
-        }
     }
 }
 

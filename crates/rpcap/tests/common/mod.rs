@@ -1,6 +1,7 @@
 //! A daemon that says whatever a test wants, over real sockets.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -23,7 +24,9 @@ pub(crate) const ENDED: u8 = 0x8a;
 pub(crate) struct Daemon(pub(crate) TcpStream);
 
 /// A daemon for one connection; what its script says happens in a thread.
-pub(crate) fn daemon(script: impl FnOnce(&mut Daemon) + Send + 'static) -> (Endpoint, JoinHandle<()>) {
+pub(crate) fn daemon(
+    script: impl FnOnce(&mut Daemon) + Send + 'static,
+) -> (Endpoint, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let thread = std::thread::spawn(move || {

@@ -1,0 +1,359 @@
+//! A daemon to be mistreated.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::peer::Peer;
+use crate::savefile::{self, Packet};
+
+/// The device that every daemon here has.
+pub(crate) const DEVICE: &str = "demo0";
+
+/// What must happen soon, happens within this time, however loaded the host is.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// No line of the log is longer, whatever is sent.
+const LINE_MAX: usize = 2048;
+
+/// How a daemon is started.
+pub(crate) struct Options<'a> {
+    pub(crate) bind: &'a str,
+    /// `-n`
+    pub(crate) null_auth: bool,
+    /// Packets of the device.
+    pub(crate) packets: Vec<Packet>,
+    pub(crate) args: &'a [&'a str],
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            bind: "127.0.0.1",
+            null_auth: true,
+            packets: savefile::burst(24),
+            args: &[],
+        }
+    }
+}
+
+/// A daemon's process. It is killed when this goes out of scope, and must be ended by
+/// [`Self::finish`] before that, if the test comes so far.
+pub(crate) struct Daemon {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    log: Arc<Log>,
+    reader: Option<JoinHandle<()>>,
+    /// What the log must say in exactly one line.
+    once: RefCell<Vec<String>>,
+    files: Directory,
+    /// Where the session of [`Self::finish`] comes from.
+    guest: Option<IpAddr>,
+    finished: bool,
+}
+
+impl Daemon {
+    /// With a burst of packets to capture, and all options at their defaults.
+    pub(crate) fn start() -> Self {
+        Self::with(Options::default())
+    }
+
+    pub(crate) fn with_args(args: &[&str]) -> Self {
+        Self::with(Options {
+            args,
+            ..Options::default()
+        })
+    }
+
+    pub(crate) fn with_packets(packets: Vec<Packet>) -> Self {
+        Self::with(Options {
+            packets,
+            ..Options::default()
+        })
+    }
+
+    pub(crate) fn with(options: Options<'_>) -> Self {
+        let files = Directory::new();
+        let savefile = files.write("packets.pcap", &savefile::bytes(&options.packets));
+        let mut command = command();
+        command.args(["-p", "0", "-b", options.bind]);
+        if options.null_auth {
+            command.arg("-n");
+        }
+        command
+            .arg("--replay")
+            .arg(format!("{DEVICE}={}", savefile.display()))
+            .args(options.args);
+        let mut child = command.spawn().unwrap();
+        let log = Arc::new(Log::default());
+        let stderr = child.stderr.take().unwrap();
+        let reader = thread::spawn({
+            let log = Arc::clone(&log);
+            move || log.fill(stderr)
+        });
+        let mut daemon = Self {
+            child,
+            address: (Ipv4Addr::UNSPECIFIED, 0).into(),
+            log,
+            reader: Some(reader),
+            once: RefCell::default(),
+            files,
+            guest: Some(Ipv4Addr::LOCALHOST.into()),
+            finished: false,
+        };
+        let line = daemon.log.wait("listening on ");
+        let (_, address) = line.split_once("listening on ").unwrap();
+        daemon.address = address.parse().unwrap();
+        if daemon.address.is_ipv6() {
+            daemon.guest = Some(daemon.address.ip());
+        }
+        daemon
+    }
+
+    /// The session that [`Self::finish`] tries comes from here; from nowhere, and there is none.
+    pub(crate) fn guest(mut self, guest: Option<IpAddr>) -> Self {
+        self.guest = guest;
+        self
+    }
+
+    /// Waits until the log says `text` somewhere. In the end there must be exactly one such line.
+    pub(crate) fn logged_once(&self, text: &str) -> String {
+        let line = self.log.wait(text);
+        self.once.borrow_mut().push(text.to_owned());
+        line
+    }
+
+    /// Waits until the log says `text` somewhere, as often as it likes.
+    pub(crate) fn logged(&self, text: &str) -> String {
+        self.log.wait(text)
+    }
+
+    /// Lines so far that say `text`.
+    pub(crate) fn count_logged(&self, text: &str) -> usize {
+        self.log.lines().iter().filter(|l| l.contains(text)).count()
+    }
+
+    /// The daemon is as well as it was: it serves a stranger, ends in order when asked to, whoever
+    /// is still connected, and its log is what it should be.
+    pub(crate) fn finish(mut self) {
+        if let Some(from) = self.guest {
+            let mut peer = Peer::from(from, self.address);
+            peer.authenticate();
+            peer.in_sync();
+        }
+        self.end(Signal::SIGTERM);
+    }
+
+    /// Sends the signal, upon which the daemon must end in order; checks the log.
+    pub(crate) fn end(&mut self, signal: Signal) {
+        self.signal(signal);
+        let status = wait(&mut self.child);
+        self.reader.take().unwrap().join().unwrap();
+        let log = self.log.lines().join("\n");
+        assert_eq!(status.code(), Some(0), "{status}, log:\n{log}");
+        self.check_log();
+        self.finished = true;
+    }
+
+    fn check_log(&self) {
+        let lines = self.log.lines();
+        for line in &lines {
+            assert!(!line.contains("panicked"), "{line}");
+            assert!(is_log_line(line), "not a log line: {line:?}");
+            assert!(
+                line.len() <= LINE_MAX,
+                "{} bytes in a line: {line}",
+                line.len()
+            );
+        }
+        for text in self.once.borrow().iter() {
+            let said = lines.iter().filter(|l| l.contains(text.as_str())).count();
+            assert_eq!(said, 1, "lines that say {text:?} in\n{}", lines.join("\n"));
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    pub(crate) fn fds(&self) -> usize {
+        fs::read_dir(self.proc("fd")).unwrap().count()
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.status("Threads:")
+    }
+
+    /// Memory in use, in KiB.
+    pub(crate) fn rss(&self) -> usize {
+        self.status("VmRSS:")
+    }
+
+    /// Processor time used so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(self.proc("stat")).unwrap();
+        // After the name, which may hold anything: state is field 3, user and system time 14, 15.
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        Duration::from_millis(10 * ticks.map(|t| t.parse::<u64>().unwrap()).sum::<u64>())
+    }
+
+    /// Child processes that were not waited for, or were never meant to be.
+    pub(crate) fn children(&self) -> String {
+        fs::read_to_string(self.proc(&format!("task/{}/children", self.child.id())))
+            .unwrap_or_default()
+    }
+
+    fn status(&self, field: &str) -> usize {
+        let status = fs::read_to_string(self.proc("status")).unwrap();
+        let line = status.lines().find(|l| l.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    fn proc(&self, name: &str) -> PathBuf {
+        format!("/proc/{}/{name}", self.child.id()).into()
+    }
+
+    /// Threads and descriptors in use.
+    pub(crate) fn uses(&self) -> (usize, usize) {
+        (self.threads(), self.fds())
+    }
+
+    /// Waits until no more threads and descriptors are in use than `before`.
+    pub(crate) fn back_to(&self, before: (usize, usize)) {
+        eventually("threads and descriptors are given back", || {
+            self.uses() <= before && self.fds() <= before.1
+        });
+    }
+
+    /// A file of this content that is there as long as the daemon.
+    pub(crate) fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+        self.files.write(name, content)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It fails if the daemon is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("the daemon's log:\n{}", self.log.lines().join("\n"));
+        } else {
+            assert!(self.finished, "the test did not finish its daemon");
+        }
+    }
+}
+
+/// The program, its log kept and nothing else of it.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rpcapd"));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Waits for a process that is about to end.
+pub(crate) fn wait(child: &mut Child) -> ExitStatus {
+    let mut status = None;
+    eventually("the process ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
+}
+
+/// Waits until something is so.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A time, a level, and no control character.
+fn is_log_line(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    words
+        .next()
+        .is_some_and(|w| w.starts_with("20") && w.ends_with('Z'))
+        && matches!(words.next(), Some("INFO" | "WARN" | "ERROR"))
+        && !line.chars().any(char::is_control)
+}
+
+/// What a daemon said on its standard error.
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    more: Condvar,
+}
+
+impl Log {
+    fn fill(&self, stderr: ChildStderr) {
+        for line in BufReader::new(stderr).split(b'\n') {
+            // Bytes that are no text show up as a control character.
+            let line = String::from_utf8(line.unwrap())
+                .unwrap_or_else(|e| format!("\0{:?}", e.into_bytes()));
+            self.lines.lock().unwrap().push(line);
+            self.more.notify_all();
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    fn wait(&self, text: &str) -> String {
+        let found = |lines: &Vec<String>| lines.iter().find(|l| l.contains(text)).cloned();
+        let lines = self.lines.lock().unwrap();
+        let (lines, _) = self
+            .more
+            .wait_timeout_while(lines, Duration::from_secs(5), |lines| {
+                found(lines).is_none()
+            })
+            .unwrap();
+        found(&lines).unwrap_or_else(|| panic!("not in the log: {text:?}"))
+    }
+}
+
+/// A directory of a test's own, gone when it is.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "bad-inputs-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
