@@ -71,8 +71,19 @@ pub(crate) fn code(error: &anyhow::Error) -> Code {
     Code::Other
 }
 
+/// What a daemon says by itself to a client that it does not let in, perhaps before that has asked.
+fn is_refusal(pushed: &Pushed) -> bool {
+    use rpcap_proto::wire::ErrorCode::{
+        Auth, AuthFailed, AuthTypeNotSupported, HostNotAllowed, TlsRequired,
+    };
+    [Auth, HostNotAllowed, AuthFailed, TlsRequired, AuthTypeNotSupported]
+        .iter()
+        .any(|code| *code as u16 == pushed.code)
+}
+
 fn of_client(error: &Error) -> Code {
     match error {
+        Error::Lost { pushed: Some(pushed), .. } if is_refusal(pushed) => Code::Authentication,
         Error::Protocol { .. } => Code::Other,
         Error::Refused { asked, text, .. } => match asked {
             Asked::Authenticate => Code::Authentication,

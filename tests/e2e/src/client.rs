@@ -95,6 +95,14 @@ impl Client {
         client
     }
 
+    /// Connects, authenticates, and opens `b0`.
+    #[track_caller]
+    pub fn on_b0(daemon: &Daemon) -> Self {
+        let mut client = Self::connect(daemon);
+        assert_eq!(client.open("b0"), Ok(1), "the link type of a veth is Ethernet");
+        client
+    }
+
     /// Connects.
     #[track_caller]
     pub fn connect_only(daemon: &Daemon) -> Self {

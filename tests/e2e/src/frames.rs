@@ -19,7 +19,7 @@ pub const EXPERIMENT: u16 = 0x88b5;
 /// A filter for untagged frames of that type.
 pub const EXPERIMENT_FILTER: &str = "ether proto 0x88b5";
 
-/// Where [`udp_payload`] is sent to, to be told from the data of captures.
+/// Where [`send_datagrams`] sends to, to be told from the data of captures.
 pub const UDP_PORT: u16 = 4321;
 
 /// The least a frame can be made of, with its number.
@@ -46,6 +46,18 @@ pub fn tagged(number: u32, size: usize, tags: &[Tag], kind: u16) -> Vec<u8> {
 /// The same without tags, of the experimental type.
 pub fn frame(number: u32, size: usize) -> Vec<u8> {
     tagged(number, size, &[], EXPERIMENT)
+}
+
+/// Frames of 100 bytes with these numbers.
+pub fn frames(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
+    numbers.map(|n| frame(n, 100)).collect()
+}
+
+/// Frames of many sizes, from the smallest to the largest of a cable with an MTU of 1500, with
+/// these numbers.
+pub fn frames_of_many_sizes(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
+    let size = |n: u32| SIZE_MIN + (n as usize * 97) % (1514 - SIZE_MIN + 1);
+    numbers.map(|n| frame(n, size(n))).collect()
 }
 
 /// So many bytes with the number in them, different from those of every other number.

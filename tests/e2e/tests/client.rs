@@ -3,16 +3,13 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use e2e::frames::{EXPERIMENT_FILTER, Source, assert_frames, frame, tagged};
+use e2e::frames::{
+    EXPERIMENT_FILTER, Source, assert_frames, frame, frames_of_many_sizes as frames, tagged,
+};
 use e2e::peer::PeerDaemon;
 use e2e::process::run;
 use e2e::{Client, Daemon, Lab, Needs, Process, filter, savefile};
 use nix::sys::signal::Signal;
-
-/// Frames of many sizes.
-fn frames(count: u32) -> Vec<Vec<u8>> {
-    (1..=count).map(|n| frame(n, 60 + (n as usize * 97) % 1455)).collect()
-}
 
 /// Starts `rpcap capture` with these arguments, and waits until it captures.
 #[track_caller]
@@ -28,7 +25,7 @@ fn captures_from_libpcaps_rpcapd_over_tcp_and_udp() {
     let Some(lab) = Lab::with_peers() else { return };
     let daemon = PeerDaemon::start(&lab);
     let source = Source::new(&lab.net.a, "a0");
-    let sent = frames(50);
+    let sent = frames(1..51);
     for (transport, name) in [(&[][..], "a.pcapng"), (&["--udp"], "b.pcapng"), (&[], "c.pcap")] {
         let file = lab.path(name);
         let arguments = [transport, &["-f", EXPERIMENT_FILTER, "-c", "50"]].concat();
@@ -92,7 +89,7 @@ fn other_programs_read_its_files() {
     let Some(lab) = Lab::with(Needs { programs, ..Needs::default() }) else { return };
     let daemon = Daemon::start(&lab);
     let source = Source::new(&lab.net.a, "a0");
-    let sent = frames(40);
+    let sent = frames(1..41);
     for name in ["out.pcapng", "out.pcap"] {
         let file = lab.path(name);
         let mut client = capture(&lab, &daemon.url("b0"), &["-s", "200"], &file);
@@ -153,11 +150,14 @@ fn prints_a_line_for_every_packet() {
     let mut command = lab.rpcap();
     let mut client = Process::start(command.args(["capture", &daemon.url("b0"), "-c", "20"]));
     client.wait_for_line("capturing from");
-    Source::new(&lab.net.a, "a0").send_all(&frames(20));
+    Source::new(&lab.net.a, "a0").send_all(&frames(1..21));
     client.wait_success();
     assert_eq!(client.stdout().lines().count(), 20, "{}", client.said());
     daemon.finish()[0].check_all_sent(20);
 }
+
+/// Arguments, and which numbers they accept.
+type Choice<'a> = (&'a [&'a str], &'a dyn Fn(u32) -> bool);
 
 #[test]
 fn takes_what_it_is_asked_to_take() {
@@ -165,7 +165,7 @@ fn takes_what_it_is_asked_to_take() {
     let daemon = Daemon::start(&lab);
     let (inward, outward) = (Source::new(&lab.net.a, "a0"), Source::new(&lab.net.b, "b0"));
     let bytecode = run(lab.tcpdump().args(["-y", "EN10MB", "-ddd", EXPERIMENT_FILTER]));
-    let cases: [(&[&str], &dyn Fn(u32) -> bool); 6] = [
+    let cases: [Choice<'_>; 6] = [
         (&["-f", EXPERIMENT_FILTER], &|_| true),
         (&["--filter-bytecode", &bytecode], &|_| true),
         (&["-f", EXPERIMENT_FILTER, "--sample", "1/4"], &|n| n % 4 == 0),
@@ -243,11 +243,12 @@ fn every_failure_has_one_line_and_its_exit_code() {
     let source = Source::new(&lab.net.a, "a0");
     // A capture that the daemon ends.
     let file = lab.path("out.pcapng");
-    let mut client = capture(&lab, &b0, &[], &file);
-    source.send_all(&frames(10));
+    let mut client = capture(&lab, &b0, &["-f", EXPERIMENT_FILTER], &file);
+    source.send_all(&frames(1..11));
     lab.net.b.ip("link set b0 down");
     assert_eq!(client.wait().code(), Some(7), "{}", client.said());
-    assert_frames("before the interface went down", &frames(10), &savefile::read(&file).packets);
+    let ledger = daemon.wait_for_ledgers(1).remove(0);
+    ledger.check_all_sent(savefile::read(&file).packets.len());
     // A daemon that dies.
     lab.net.b.ip("link set b0 up");
     lab.net.b.wait_for_carrier("b0");
@@ -279,7 +280,7 @@ fn captures_over_ipv6() {
     let mut command = lab.net.b.command(e2e::programs::program("rpcapd"));
     let daemon = Daemon::run(&lab, command.args(["-n", "-b", "::1", "-p", "0"]), 1);
     let url = format!("rpcap://[::1]:{}/b0", daemon.addresses[0].port());
-    let sent = frames(30);
+    let sent = frames(1..31);
     for transport in [&["-c", "30"][..], &["-c", "30", "--udp"]] {
         let file = lab.path("out.pcapng");
         let mut client = capture(&lab, &url, transport, &file);
@@ -296,7 +297,7 @@ fn its_ledger_is_the_daemons() {
     let daemon = Daemon::start(&lab);
     let file = lab.path("out.pcapng");
     let mut client = capture(&lab, &daemon.url("b0"), &["-f", EXPERIMENT_FILTER], &file);
-    let sent = frames(123);
+    let sent = frames(1..124);
     Source::new(&lab.net.a, "a0").send_all(&sent);
     client.signal(Signal::SIGINT);
     client.wait_success();

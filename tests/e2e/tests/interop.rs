@@ -2,19 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use e2e::frames::{EXPERIMENT, EXPERIMENT_FILTER, assert_frames, frame, numbers, ours, tagged};
+use e2e::frames::{
+    EXPERIMENT, EXPERIMENT_FILTER, assert_frames, frame, frames_of_many_sizes as frames, numbers,
+    ours, tagged,
+};
 use e2e::process::run;
 use e2e::{Daemon, Lab, Process, Source, savefile, wait_until};
 use nix::sys::signal::Signal;
 
 /// Another type of frames, to be told from the first by a filter.
 const OTHER: u16 = 0x88b6;
-
-/// Frames of many sizes, numbered from `first`.
-fn frames(first: u32, count: u32) -> Vec<Vec<u8>> {
-    let size = |n: u32| 60 + (n as usize * 97) % (1514 - 60 + 1);
-    (first..first + count).map(|n| frame(n, size(n))).collect()
-}
 
 #[test]
 fn tcpdump_captures_with_a_filter() {
@@ -29,7 +26,7 @@ fn tcpdump_captures_with_a_filter() {
     );
     daemon.wait_for_captures(1);
     let source = Source::new(&lab.net.a, "a0");
-    let sent = frames(1, 100);
+    let sent = frames(1..101);
     for (n, frame) in sent.iter().enumerate() {
         source.send(frame);
         source.send(&tagged(1000 + n as u32, 80, &[], OTHER));
@@ -51,7 +48,7 @@ fn tcpdump_captures_without_a_filter() {
     let mut tcpdump =
         Process::start(lab.peer("tcpdump").args(["-U", "-i", &daemon.url("b0"), "-w"]).arg(&file));
     daemon.wait_for_captures(1);
-    let sent = frames(1, 100);
+    let sent = frames(1..101);
     Source::new(&lab.net.a, "a0").send_all(&sent);
     wait_until("all packets are in the file", || {
         numbers(&savefile::read_so_far(&file)).len() >= sent.len()
@@ -78,7 +75,7 @@ fn a_client_that_understates_its_startcap_captures_over_tcp_and_udp() {
                 .arg(daemon.url("b0")),
         );
         client.wait_for_line("ready linktype=1");
-        let sent = frames(1, 50);
+        let sent = frames(1..51);
         Source::new(&lab.net.a, "a0").send_all(&sent);
         client.wait_success();
         client.wait_for_line("stats ps_recv=50 ps_drop=0 ps_ifdrop=0 when=end");
@@ -144,7 +141,7 @@ fn tcpdump_lists_our_devices() {
     let daemon = Daemon::start(&lab);
     let text = run(lab.peer("tcpdump").arg("--list-remote-interfaces").arg(daemon.url("")));
     for name in ["b0", "lo", "any"] {
-        assert!(text.contains(&format!("{}", daemon.url(name))), "no {name} in:\n{text}");
+        assert!(text.contains(&daemon.url(name)), "no {name} in:\n{text}");
     }
     daemon.finish();
 }
@@ -215,7 +212,7 @@ fn statistics_are_exact_in_the_middle_and_at_the_end() {
         source.send(&tagged(n, 200, &[], OTHER));
     }
     let middle = at("middle");
-    source.send_all(&frames(101, 100));
+    source.send_all(&frames(101..201));
     let end = at("end");
     for (stats, expected) in [(start, 0), (middle, 100), (end, 200)] {
         assert_eq!((stats["ps_recv"], stats["ps_drop"], stats["ps_ifdrop"]), (expected, 0, 0));
@@ -238,7 +235,7 @@ fn libpcaps_request_for_sampling_delivers_everything() {
                 .args(["-f", EXPERIMENT_FILTER, &daemon.url("b0")]),
         );
         client.wait_for_line("ready");
-        let sent = frames(1, 40);
+        let sent = frames(1..41);
         Source::new(&lab.net.a, "a0").send_all(&sent);
         client.wait_success();
         assert_frames(sampling, &sent, &savefile::read(&file).packets);
@@ -290,7 +287,7 @@ fn ipv6_clients_capture_over_tcp_and_udp() {
                 .arg(&url),
         );
         client.wait_for_line("ready");
-        let sent = frames(1, 20);
+        let sent = frames(1..21);
         Source::new(&lab.net.a, "a0").send_all(&sent);
         client.wait_success();
         let what = format!("IPv6 {transport:?}");
@@ -317,7 +314,7 @@ fn a_client_that_stands_still_delays_nobody() {
     first.wait_for_line("ready");
     second.wait_for_line("ready");
     first.signal(Signal::SIGSTOP);
-    let sent = frames(1, 50);
+    let sent = frames(1..51);
     Source::new(&lab.net.a, "a0").send_all(&sent);
     second.wait_success();
     assert_frames("the client that runs", &sent, &savefile::read(&moving).packets);

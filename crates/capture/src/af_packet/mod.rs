@@ -52,7 +52,9 @@ pub(crate) struct Source {
     seen: Seen,
     requested: usize,
     block_timeout: Duration,
-    /// When to stop waiting for what a stopped ring still holds.
+    /// What the socket failed with. It is told once the ring has given out what it holds.
+    failed: Option<Error>,
+    /// When to stop waiting for what a ring that gets no more still holds.
     give_up: Option<Instant>,
     /// Wake-ups in a row that brought nothing.
     idle: u32,
@@ -91,8 +93,13 @@ impl Source {
         loop {
             // Acquire: pairs with the Release in `Shared::stop`. What is in the ring after it is all there will be.
             let stopping = self.shared.stopping.load(Ordering::Acquire);
-            if stopping && self.is_drained() {
-                return Ok(Ready::Ended);
+            let draining = stopping || self.failed.is_some();
+            if draining && self.is_drained() {
+                self.give_up = None;
+                return match self.failed.take() {
+                    Some(error) if !stopping => Err(error),
+                    _ => Ok(Ready::Ended),
+                };
             }
             if self.shared.wakeup.taken() {
                 return Ok(Ready::Woken);
@@ -106,11 +113,11 @@ impl Source {
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(Ready::Timeout);
             }
-            if stopping {
+            if draining {
                 // The ring passes its last block on by itself.
                 left = Some(left.map_or(self.block_timeout, |left| left.min(self.block_timeout)));
             }
-            self.sleep(left, stopping)?;
+            self.sleep(left, draining)?;
         }
     }
 
@@ -132,7 +139,7 @@ impl Source {
         Some(RingBlock::new(owned, &self.format, self.seen.program(), &self.shared.counts))
     }
 
-    /// Whether a stopped ring holds nothing any more, or has not moved for so long that it never will.
+    /// Whether a ring that gets no more holds nothing any more, or has not moved for so long that it never will.
     fn is_drained(&mut self) -> bool {
         // The count first: as nothing arrives any more, a zero says that the block stays empty; a block that the kernel
         // passes on in between keeps its count.
@@ -144,7 +151,7 @@ impl Source {
         !self.ring.is_ready(self.index) && Instant::now() >= give_up
     }
 
-    fn sleep(&mut self, timeout: Option<Duration>, stopping: bool) -> Result<(), Error> {
+    fn sleep(&mut self, timeout: Option<Duration>, draining: bool) -> Result<(), Error> {
         // A wake-up without a block is not known to happen more than once; if a kernel does it, it must not cost a core.
         let socket = (self.idle < 8).then_some(&*self.socket);
         let nap = Duration::from_millis(1);
@@ -156,27 +163,27 @@ impl Source {
         match self.shared.wakeup.sleep(socket, timeout) {
             Wakeup::Nothing => self.idle = 0,
             Wakeup::Readable => self.idle += 1,
-            // What the socket has to say concerns nobody who has stopped.
-            Wakeup::Failed if stopping => drop(self.socket.take_error()),
-            Wakeup::Failed => return self.failure(),
+            // What the socket has to say concerns nobody who has stopped, or who knows that it failed.
+            Wakeup::Failed if draining => drop(self.socket.take_error()),
+            Wakeup::Failed => self.failed = self.failure(),
             Wakeup::Poll(error) => return Err(Error::call("poll", &self.shared.device, error)),
         }
         Ok(())
     }
 
     /// Asks the socket what is wrong.
-    fn failure(&mut self) -> Result<(), Error> {
+    fn failure(&mut self) -> Option<Error> {
         let device = &self.shared.device;
         match self.socket.take_error() {
-            Err(error) => Err(Error::call("SO_ERROR", device, error)),
+            Err(error) => Some(Error::call("SO_ERROR", device, error)),
             Ok(Some(error)) if error.raw_os_error() == Some(libc::ENETDOWN) => {
-                Err(setup::why_down(&self.socket, device))
+                Some(setup::why_down(&self.socket, device))
             }
-            Ok(Some(error)) => Err(Error::call("packet socket", device, error)),
+            Ok(Some(error)) => Some(Error::call("packet socket", device, error)),
             // Somebody else asked first. Counted, so that it cannot spin.
             Ok(None) => {
                 self.idle += 1;
-                Ok(())
+                None
             }
         }
     }

@@ -128,6 +128,7 @@ pub(super) fn open(name: &str, options: &Options) -> Result<Source, Error> {
         seen: Seen::default(),
         requested: options.ring_bytes,
         block_timeout,
+        failed: None,
         give_up: None,
         idle: 0,
     })

@@ -42,15 +42,19 @@ impl<T: Transport> Pump<'_, T> {
     /// Forwards packets until the capture is stopped or something fails.
     fn run(mut self) -> Ended {
         let mut ended = Ended::Stopped;
+        let control = self.capture.control();
         loop {
             let mut block = match self.capture.next(None) {
                 Ok(capture::Event::Block(block)) => block,
                 Ok(capture::Event::Ended) => break,
                 Ok(_) => continue,
-                Err(e) => {
+                // What comes until it is stopped belongs in the ledger too.
+                Err(e) if matches!(ended, Ended::Stopped) => {
                     ended = Ended::Device(e);
-                    break;
+                    control.stop();
+                    continue;
                 }
+                Err(_) => break,
             };
             for packet in block.packets() {
                 self.counts.captured += 1;
@@ -76,7 +80,7 @@ impl<T: Transport> Pump<'_, T> {
             if let (Some(failure), Ended::Stopped) = (self.transport.failure(), &ended) {
                 // What the ring still holds is counted as not sent, then the loop ends.
                 ended = Ended::Transport(std::io::Error::new(failure.kind(), failure.to_string()));
-                self.capture.control().stop();
+                control.stop();
             }
         }
         self.transport.finish();

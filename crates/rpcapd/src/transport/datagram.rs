@@ -103,8 +103,11 @@ impl Transport for Datagrams {
                     tries = 0;
                     continue;
                 }
-                // The report took the place of this datagram's turn: it is tried once more.
-                Err(Failure::Unreachable) if tries == 0 => {
+                // A report about an earlier datagram took the place of this one's turn, which is
+                // tried again.
+                Err(Failure::Unreachable) if tries == 0 && counts.sent > 0 => {
+                    counts.sent -= 1;
+                    counts.unreachable += 1;
                     tries += 1;
                     continue;
                 }
@@ -295,5 +298,6 @@ mod tests {
             d.flush(&mut counts);
         }
         assert_eq!(counts.sent + counts.unreachable, 1000);
+        assert!(counts.unreachable > 0);
     }
 }

@@ -337,10 +337,8 @@ fn d1_018_half_closed_after_a_request() {
 
 #[test]
 fn d1_018_half_closed_during_a_capture() {
-    let daemon = Daemon::with(Options {
-        packets: crate::savefile::trickle(6_000),
-        ..Options::default()
-    });
+    let daemon =
+        Daemon::with(Options { packets: crate::savefile::trickle(6_000), ..Options::default() });
     let uses = daemon.uses();
     let mut peer = Peer::opened(&daemon);
     let mut data = peer.capture(&m::Start::default());

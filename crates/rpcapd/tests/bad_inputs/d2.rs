@@ -148,9 +148,7 @@ fn oversize(accepted: bool, bytes: &[u8], answer: Option<(u16, &str)>) {
     let growth = daemon.rss().saturating_sub(rss);
     assert!(growth < 4 * 1024, "{growth} KiB more");
     let claimed = u32::from_be_bytes(bytes[4..8].try_into().unwrap());
-    daemon.logged_once(&format!(
-        "session ended: a message claims {claimed} bytes of payload"
-    ));
+    daemon.logged_once(&format!("session ended: a message claims {claimed} bytes of payload"));
     daemon.finish();
 }
 
@@ -216,10 +214,9 @@ fn d2_033_errors_of_any_length_after_auth() {
         peer.send(&m::msg(m::ERROR, &text));
         peer.in_sync();
         let kept: String = text.iter().take(256).map(|b| char::from(*b)).collect();
-        let line = daemon.logged(&format!("peer reports: {kept}"));
-        assert!(line.ends_with(&format!("peer reports: {kept}")), "{line}");
+        daemon.logged(&format!(" peer reports: {kept} peer="));
     }
-    assert_eq!(daemon.count_logged("peer reports: "), 7);
+    daemon.logged_times(7, "peer reports: ");
     daemon.finish();
 }
 
@@ -244,10 +241,7 @@ fn d2_034_hostile_text_is_one_harmless_line() {
     peer.send(&m::msg(m::ERROR, HOSTILE));
     peer.in_sync();
     let line = daemon.logged_once("peer reports: ");
-    assert!(
-        line.ends_with(&format!("peer reports: {HARMLESS}")),
-        "{line}"
-    );
+    assert!(line.contains(&format!("peer reports: {HARMLESS} ")), "{line}");
     daemon.finish();
 }
 

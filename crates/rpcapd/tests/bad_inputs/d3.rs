@@ -20,17 +20,12 @@ fn refused(messages: &[Vec<u8>], code: u16, text: &str, log: &str) {
     }
     peer.authenticate();
     peer.in_sync();
-    assert_eq!(daemon.count_logged(log), messages.len(), "{log}");
+    daemon.logged_times(messages.len(), log);
     daemon.finish();
 }
 
 fn malformed(messages: &[Vec<u8>]) {
-    refused(
-        messages,
-        3,
-        TOO_SHORT,
-        &format!("client refused: {TOO_SHORT}"),
-    );
+    refused(messages, 3, TOO_SHORT, &format!("client refused: {TOO_SHORT}"));
 }
 
 fn wrong_password(bytes: Vec<u8>) {
@@ -113,11 +108,7 @@ fn d3_043_unknown_types() {
 
 #[test]
 fn d3_044_nobody_where_nobody_may() {
-    let daemon = Daemon::with(Options {
-        null_auth: false,
-        ..Options::default()
-    })
-    .guest(None);
+    let daemon = Daemon::with(Options { null_auth: false, ..Options::default() }).guest(None);
     let mut peer = Peer::connect(&daemon);
     let text = "Authentication failed; NULL authentication not permitted.";
     for _ in 0..2 {
@@ -126,7 +117,7 @@ fn d3_044_nobody_where_nobody_may() {
     }
     peer.send(&m::msg(m::FINDALLIF, &[]));
     peer.error(16);
-    assert_eq!(daemon.count_logged(&format!("client refused: {text}")), 2);
+    daemon.logged_times(2, &format!("client refused: {text}"));
     daemon.finish();
 }
 
@@ -156,8 +147,7 @@ fn d3_049_requests_before_auth() {
         (m::UPDATEFILTER, "UPDATEFILTER"),
     ]
     .map(|(kind, name)| {
-        let text =
-            format!("RPCAP_MSG_{name}_REQ request sent before authentication was completed");
+        let text = format!("RPCAP_MSG_{name}_REQ request sent before authentication was completed");
         (kind, text)
     });
     for (kind, text) in &requests {

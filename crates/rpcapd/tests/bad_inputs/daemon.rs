@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -23,12 +23,16 @@ pub(crate) const DEVICE: &str = "demo0";
 /// What must happen soon, happens within this time, however loaded the host is.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
+/// The log may be a little behind what the peer sees.
+const LOGGED_SOON: Duration = Duration::from_secs(5);
+
 /// No line of the log is longer, whatever is sent.
 const LINE_MAX: usize = 2048;
 
 /// How a daemon is started.
 pub(crate) struct Options<'a> {
     pub(crate) bind: &'a str,
+    pub(crate) port: u16,
     /// `-n`
     pub(crate) null_auth: bool,
     /// Packets of the device.
@@ -38,12 +42,7 @@ pub(crate) struct Options<'a> {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self {
-            bind: "127.0.0.1",
-            null_auth: true,
-            packets: savefile::burst(24),
-            args: &[],
-        }
+        Self { bind: "127.0.0.1", port: 0, null_auth: true, packets: savefile::burst(24), args: &[] }
     }
 }
 
@@ -54,11 +53,13 @@ pub(crate) struct Daemon {
     pub(crate) address: SocketAddr,
     log: Arc<Log>,
     reader: Option<JoinHandle<()>>,
-    /// What the log must say in exactly one line.
-    once: RefCell<Vec<String>>,
+    /// What the log must say, and in how many lines.
+    expected: RefCell<Vec<(String, usize)>>,
     files: Directory,
     /// Where the session of [`Self::finish`] comes from.
     guest: Option<IpAddr>,
+    /// What the log calls that session.
+    stranger: Option<String>,
     finished: bool,
 }
 
@@ -69,31 +70,22 @@ impl Daemon {
     }
 
     pub(crate) fn with_args(args: &[&str]) -> Self {
-        Self::with(Options {
-            args,
-            ..Options::default()
-        })
+        Self::with(Options { args, ..Options::default() })
     }
 
     pub(crate) fn with_packets(packets: Vec<Packet>) -> Self {
-        Self::with(Options {
-            packets,
-            ..Options::default()
-        })
+        Self::with(Options { packets, ..Options::default() })
     }
 
     pub(crate) fn with(options: Options<'_>) -> Self {
         let files = Directory::new();
         let savefile = files.write("packets.pcap", &savefile::bytes(&options.packets));
         let mut command = command();
-        command.args(["-p", "0", "-b", options.bind]);
+        command.args(["-b", options.bind, "-p", &options.port.to_string()]);
         if options.null_auth {
             command.arg("-n");
         }
-        command
-            .arg("--replay")
-            .arg(format!("{DEVICE}={}", savefile.display()))
-            .args(options.args);
+        command.arg("--replay").arg(format!("{DEVICE}={}", savefile.display())).args(options.args);
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Log::default());
         let stderr = child.stderr.take().unwrap();
@@ -106,12 +98,13 @@ impl Daemon {
             address: (Ipv4Addr::UNSPECIFIED, 0).into(),
             log,
             reader: Some(reader),
-            once: RefCell::default(),
+            expected: RefCell::default(),
             files,
             guest: Some(Ipv4Addr::LOCALHOST.into()),
+            stranger: None,
             finished: false,
         };
-        let line = daemon.log.wait("listening on ");
+        let line = daemon.logged("listening on ");
         let (_, address) = line.split_once("listening on ").unwrap();
         daemon.address = address.parse().unwrap();
         if daemon.address.is_ipv6() {
@@ -126,21 +119,26 @@ impl Daemon {
         self
     }
 
-    /// Waits until the log says `text` somewhere. In the end there must be exactly one such line.
+    /// Waits for a line that says `text`. In the end there must be exactly one such line.
     pub(crate) fn logged_once(&self, text: &str) -> String {
-        let line = self.log.wait(text);
-        self.once.borrow_mut().push(text.to_owned());
-        line
+        self.logged_times(1, text)
     }
 
-    /// Waits until the log says `text` somewhere, as often as it likes.
+    /// Waits for this many lines that say `text`, or one of several texts with `|` between them. In
+    /// the end there must be exactly as many. The last of them.
+    pub(crate) fn logged_times(&self, count: usize, text: &str) -> String {
+        self.expected.borrow_mut().push((text.to_owned(), count));
+        self.log.wait(count, text)
+    }
+
+    /// Waits for a line that says `text`; there may be more.
     pub(crate) fn logged(&self, text: &str) -> String {
-        self.log.wait(text)
+        self.log.wait(1, text)
     }
 
     /// Lines so far that say `text`.
     pub(crate) fn count_logged(&self, text: &str) -> usize {
-        self.log.lines().iter().filter(|l| l.contains(text)).count()
+        self.log.lines().iter().filter(|l| says(l, text)).count()
     }
 
     /// The daemon is as well as it was: it serves a stranger, ends in order when asked to, whoever
@@ -150,6 +148,7 @@ impl Daemon {
             let mut peer = Peer::from(from, self.address);
             peer.authenticate();
             peer.in_sync();
+            self.stranger = Some(format!("peer={}", peer.stream.local_addr().unwrap()));
         }
         self.end(Signal::SIGTERM);
     }
@@ -170,15 +169,13 @@ impl Daemon {
         for line in &lines {
             assert!(!line.contains("panicked"), "{line}");
             assert!(is_log_line(line), "not a log line: {line:?}");
-            assert!(
-                line.len() <= LINE_MAX,
-                "{} bytes in a line: {line}",
-                line.len()
-            );
+            assert!(line.len() <= LINE_MAX, "{} bytes in a line: {line}", line.len());
         }
-        for text in self.once.borrow().iter() {
-            let said = lines.iter().filter(|l| l.contains(text.as_str())).count();
-            assert_eq!(said, 1, "lines that say {text:?} in\n{}", lines.join("\n"));
+        let is_strangers = |l: &str| self.stranger.as_ref().is_some_and(|s| l.contains(s));
+        for (text, count) in self.expected.borrow().iter() {
+            let said = |l: &&String| says(l, text) && !is_strangers(l);
+            let said = lines.iter().filter(said).count();
+            assert_eq!(said, *count, "lines that say {text:?}");
         }
     }
 
@@ -258,10 +255,7 @@ impl Drop for Daemon {
 /// The program, its log kept and nothing else of it.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rpcapd"));
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
 
@@ -284,12 +278,15 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Whether a line says one of several texts with `|` between them.
+fn says(line: &str, texts: &str) -> bool {
+    texts.split('|').any(|text| line.contains(text))
+}
+
 /// A time, a level, and no control character.
 fn is_log_line(line: &str) -> bool {
     let mut words = line.split_whitespace();
-    words
-        .next()
-        .is_some_and(|w| w.starts_with("20") && w.ends_with('Z'))
+    words.next().is_some_and(|w| w.starts_with("20") && w.ends_with('Z'))
         && matches!(words.next(), Some("INFO" | "WARN" | "ERROR"))
         && !line.chars().any(char::is_control)
 }
@@ -307,25 +304,33 @@ impl Log {
             // Bytes that are no text show up as a control character.
             let line = String::from_utf8(line.unwrap())
                 .unwrap_or_else(|e| format!("\0{:?}", e.into_bytes()));
-            self.lines.lock().unwrap().push(line);
+            self.lock().push(line);
             self.more.notify_all();
         }
     }
 
     fn lines(&self) -> Vec<String> {
-        self.lines.lock().unwrap().clone()
+        self.lock().clone()
     }
 
-    fn wait(&self, text: &str) -> String {
-        let found = |lines: &Vec<String>| lines.iter().find(|l| l.contains(text)).cloned();
-        let lines = self.lines.lock().unwrap();
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        // Somebody waited in vain, which does the lines no harm.
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self, count: usize, text: &str) -> String {
+        let is_found = |l: &&String| says(l, text);
         let (lines, _) = self
             .more
-            .wait_timeout_while(lines, Duration::from_secs(5), |lines| {
-                found(lines).is_none()
+            .wait_timeout_while(self.lock(), LOGGED_SOON, |lines| {
+                lines.iter().filter(is_found).count() < count
             })
-            .unwrap();
-        found(&lines).unwrap_or_else(|| panic!("not in the log: {text:?}"))
+            .unwrap_or_else(PoisonError::into_inner);
+        let found: Vec<_> = lines.iter().filter(is_found).collect();
+        match found.get(count - 1) {
+            Some(line) => (*line).clone(),
+            None => panic!("{} of {count} lines that say {text:?}", found.len()),
+        }
     }
 }
 
@@ -335,11 +340,8 @@ struct Directory(PathBuf);
 impl Directory {
     fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "bad-inputs-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name =
+            format!("bad-inputs-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::create_dir_all(&path).unwrap();
         Self(path)

@@ -24,11 +24,7 @@ impl Packet {
         };
         assert!(field(1) < 1_000_000);
         assert_eq!(field(2) as usize, payload.len() - 20);
-        Self {
-            len: field(3),
-            npkt: field(4),
-            data: payload[20..].to_vec(),
-        }
+        Self { len: field(3), npkt: field(4), data: payload[20..].to_vec() }
     }
 
     /// Reads a datagram: one whole message.
@@ -77,9 +73,7 @@ impl Data {
 
     /// The next `count` packets.
     pub(crate) fn take(&mut self, count: usize) -> Vec<Packet> {
-        (0..count)
-            .map(|_| self.next().expect("a packet, not the end"))
-            .collect()
+        (0..count).map(|_| self.next().expect("a packet, not the end")).collect()
     }
 
     /// All packets until the end of the stream.

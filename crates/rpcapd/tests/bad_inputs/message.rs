@@ -55,10 +55,7 @@ pub(crate) fn open(name: &str) -> Vec<u8> {
 }
 
 pub(crate) fn sampling(method: u8, value: u32) -> Vec<u8> {
-    msg(
-        SETSAMPLING,
-        &[&[method, 0, 0, 0][..], &value.to_be_bytes()].concat(),
-    )
+    msg(SETSAMPLING, &[&[method, 0, 0, 0][..], &value.to_be_bytes()].concat())
 }
 
 /// An instruction: code, jt, jf, k.
@@ -69,13 +66,8 @@ pub(crate) const RET_NONE: Insn = (0x06, 0, 0, 0);
 pub(crate) const ALL: &[Insn] = &[RET_ALL];
 
 /// Packets whose first byte, which is their number, is even.
-pub(crate) const EVEN: &[Insn] = &[
-    (0x30, 0, 0, 0),
-    (0x54, 0, 0, 1),
-    (0x15, 0, 1, 0),
-    RET_ALL,
-    RET_NONE,
-];
+pub(crate) const EVEN: &[Insn] =
+    &[(0x30, 0, 0, 0), (0x54, 0, 0, 1), (0x15, 0, 1, 0), RET_ALL, RET_NONE];
 
 /// A filter as STARTCAP and UPDATEFILTER carry it.
 pub(crate) fn filter(program: &[Insn]) -> Vec<u8> {
@@ -111,23 +103,14 @@ pub(crate) struct Start {
 
 impl Default for Start {
     fn default() -> Self {
-        Self {
-            snaplen: 262_144,
-            timeout: 500,
-            flags: PROMISC,
-            port: 0,
-            filter: filter(ALL),
-        }
+        Self { snaplen: 262_144, timeout: 500, flags: PROMISC, port: 0, filter: filter(ALL) }
     }
 }
 
 impl Start {
     /// With this filter.
     pub(crate) fn filtered(program: &[Insn]) -> Self {
-        Self {
-            filter: filter(program),
-            ..Self::default()
-        }
+        Self { filter: filter(program), ..Self::default() }
     }
 
     pub(crate) fn payload(&self) -> Vec<u8> {

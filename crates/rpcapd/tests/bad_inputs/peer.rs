@@ -83,12 +83,7 @@ impl Peer {
         let [version, kind, v0, v1, len @ ..] = header;
         let mut payload = vec![0; u32::from_be_bytes(len) as usize];
         self.stream.read_exact(&mut payload)?;
-        Ok(Some(Message {
-            version,
-            kind,
-            value: u16::from_be_bytes([v0, v1]),
-            payload,
-        }))
+        Ok(Some(Message { version, kind, value: u16::from_be_bytes([v0, v1]), payload }))
     }
 
     /// The next message, which must be there.
@@ -100,11 +95,7 @@ impl Peer {
     pub(crate) fn reply(&mut self, request: u8) -> Vec<u8> {
         let message = self.read();
         let text = String::from_utf8_lossy(&message.payload);
-        assert_eq!(
-            (message.version, message.kind),
-            (0, request | m::REPLY),
-            "{text:?}"
-        );
+        assert_eq!((message.version, message.kind), (0, request | m::REPLY), "{text:?}");
         message.payload
     }
 

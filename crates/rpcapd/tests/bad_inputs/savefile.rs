@@ -13,10 +13,7 @@ pub(crate) struct Packet {
 pub(crate) fn packets(sizes: impl IntoIterator<Item = usize>, gap: Duration) -> Vec<Packet> {
     (0u32..)
         .zip(sizes)
-        .map(|(i, size)| Packet {
-            at: gap * i,
-            data: (i..).map(|n| n as u8).take(size).collect(),
-        })
+        .map(|(i, size)| Packet { at: gap * i, data: (i..).map(|n| n as u8).take(size).collect() })
         .collect()
 }
 

@@ -1,0 +1,216 @@
+//! The process: its limits, its end, and more than one of it.
+
+use std::io::Read;
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::daemon::{Daemon, Options, SOON, command, eventually, wait};
+use crate::message::{self as m, Start};
+use crate::peer::Peer;
+use crate::savefile;
+
+#[test]
+fn no_more_sessions_than_allowed() {
+    let daemon = Daemon::with_args(&["--max-sessions", "3"]);
+    let mut peers: Vec<_> = (0..3).map(|_| Peer::accepted(&daemon)).collect();
+    Peer::connect(&daemon).gone();
+    daemon.logged("connection closed: 3 sessions are the limit");
+    for peer in &mut peers {
+        peer.in_sync();
+    }
+    // Whoever leaves makes room for another.
+    drop(peers.pop());
+    daemon.logged("session ended: the peer ended the connection");
+    eventually("there is room again", || {
+        let mut peer = Peer::connect(&daemon);
+        peer.send_what_is_taken(&m::auth());
+        peer.next().is_ok_and(|message| message.is_some())
+    });
+    drop(peers);
+    eventually("all sessions end", || daemon.threads() <= 2);
+    daemon.finish();
+}
+
+/// Sessions in every state, and a signal.
+fn ended_by(signal: Signal, name: &str) {
+    let mut daemon = Daemon::with_packets(savefile::trickle(6_000));
+    let mut silent = Peer::connect(&daemon);
+    let mut half = Peer::connect(&daemon);
+    half.send(&m::auth()[..11]);
+    let mut idle = Peer::accepted(&daemon);
+    let mut waiting = Peer::opened(&daemon);
+    waiting.start(&Start::default());
+    let mut capturing = Peer::opened(&daemon);
+    let mut data = capturing.capture(&Start::default());
+    data.take(2);
+    eventually("all sessions run", || daemon.count_logged("session started") == 5);
+
+    let since = Instant::now();
+    daemon.end(signal);
+    assert!(since.elapsed() < Duration::from_secs(4));
+    for peer in [&mut silent, &mut half, &mut idle, &mut waiting, &mut capturing] {
+        peer.gone();
+    }
+    data.rest();
+    assert_eq!(daemon.count_logged(&format!("{name}: ending")), 1);
+    assert_eq!(daemon.count_logged("session ended: daemon stops"), 5);
+    assert!(TcpStream::connect(daemon.address).is_err());
+}
+
+#[test]
+fn sigterm_ends_it_in_order() {
+    ended_by(Signal::SIGTERM, "SIGTERM");
+}
+
+#[test]
+fn sigint_ends_it_in_order() {
+    ended_by(Signal::SIGINT, "SIGINT");
+}
+
+/// What a daemon says that cannot start, with exit code 1.
+fn fails(args: &[&str]) -> String {
+    let mut child = command().args(args).spawn().unwrap();
+    let status = wait(&mut child);
+    let mut said = String::new();
+    let mut stderr = child.stderr.take().unwrap();
+    stderr.read_to_string(&mut said).unwrap();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    let errors: Vec<_> = said.lines().filter(|l| l.contains("ERROR")).collect();
+    assert_eq!(errors.len(), 1, "{said}");
+    errors[0].to_owned()
+}
+
+#[test]
+fn a_second_daemon_on_the_same_port() {
+    let daemon = Daemon::start();
+    let port = daemon.address.port().to_string();
+    let error = fails(&["-n", "-b", "127.0.0.1", "-p", &port]);
+    assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
+    assert!(error.contains("-p"), "{error}");
+    daemon.finish();
+}
+
+#[test]
+fn an_address_that_is_not_ours() {
+    let error = fails(&["-n", "-b", "192.0.2.1", "-p", "0"]);
+    assert!(error.contains("192.0.2.1"), "{error}");
+}
+
+#[test]
+fn a_port_that_is_free_again_at_once() {
+    let mut daemon = Daemon::start();
+    // The daemon ends the connection: it is the daemon's side that lingers in the system.
+    let mut peer = Peer::accepted(&daemon);
+    daemon.end(Signal::SIGTERM);
+    peer.end();
+    let second = Daemon::with(Options { port: daemon.address.port(), ..Options::default() });
+    assert_eq!(second.address, daemon.address);
+    second.finish();
+}
+
+/// Whether this host has `::1`. Where everything is required, it must.
+fn has_ipv6() -> bool {
+    let has = TcpListener::bind("[::1]:0").is_ok();
+    if !has {
+        assert!(std::env::var_os("RPCAP_REQUIRE_ALL").is_none(), "no IPv6 on this host");
+        eprintln!("SKIPPED: no IPv6 on this host");
+    }
+    has
+}
+
+#[test]
+fn ipv6_for_control_and_data() {
+    if !has_ipv6() {
+        return;
+    }
+    let daemon = Daemon::with(Options { bind: "::1", ..Options::default() });
+    let mut peer = Peer::opened(&daemon);
+    assert_eq!(peer.capture(&Start::default()).take(24).len(), 24);
+    peer.endcap();
+
+    let listener = TcpListener::bind("[::1]:0").unwrap();
+    let start = Start {
+        flags: m::SERVEROPEN,
+        port: listener.local_addr().unwrap().port(),
+        ..Start::default()
+    };
+    assert_eq!(peer.start(&start), 0);
+    let mut data = crate::data::Data::accept(&listener);
+    assert_eq!(data.take(24).len(), 24);
+    peer.endcap();
+
+    let socket = UdpSocket::bind("[::1]:0").unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let start =
+        Start { flags: m::DGRAM, port: socket.local_addr().unwrap().port(), ..Start::default() };
+    assert_eq!(peer.start(&start), 0);
+    let mut buf = [0; 2048];
+    for _ in 0..24 {
+        socket.recv(&mut buf).unwrap();
+    }
+    peer.endcap();
+    daemon.finish();
+}
+
+#[test]
+fn ipv6_is_on_the_list_or_not() {
+    if !has_ipv6() {
+        return;
+    }
+    let friendly =
+        Daemon::with(Options { bind: "::1", args: &["-l", "::1/128"], ..Options::default() });
+    Peer::accepted(&friendly).in_sync();
+    friendly.finish();
+    let hostile = Daemon::with(Options {
+        bind: "::1",
+        args: &["-l", "127.0.0.0/8,fd00::/8"],
+        ..Options::default()
+    })
+    .guest(None);
+    Peer::connect(&hostile).error(10);
+    hostile.finish();
+}
+
+#[test]
+fn a_peer_that_takes_no_replies_delays_nobody_and_is_ended() {
+    let daemon = Daemon::start();
+    let uses = daemon.uses();
+    let mut greedy = Peer::with_small_buffer(&daemon);
+    greedy.authenticate();
+    // Far more replies than the sockets hold; requests that are not read hold the peer back.
+    greedy.stream.set_nonblocking(true).unwrap();
+    let requests = m::msg(m::FINDALLIF, &[]).repeat(1_000);
+    let since = Instant::now();
+    let ended = "session ended: control connection: ";
+    let mut slowest = Duration::ZERO;
+    while daemon.count_logged(ended) == 0 {
+        // Whether they are taken does not matter.
+        let _ = std::io::Write::write(&mut greedy.stream, &requests);
+        let began = Instant::now();
+        Peer::from(Ipv4Addr::LOCALHOST.into(), daemon.address).authenticate();
+        slowest = slowest.max(began.elapsed());
+        assert!(since.elapsed() < 2 * SOON);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    assert!(since.elapsed() > Duration::from_secs(9));
+    daemon.logged_once(ended);
+    daemon.back_to(uses);
+    daemon.finish();
+}
+
+#[test]
+fn a_session_without_fault_warns_of_nothing() {
+    let daemon = Daemon::start();
+    let mut peer = Peer::opened(&daemon);
+    assert_eq!(peer.capture(&Start::default()).take(24).len(), 24);
+    peer.endcap();
+    peer.send(&m::msg(m::CLOSE, &[]));
+    peer.end();
+    daemon.logged_once("session ended: closed by the peer");
+    assert_eq!(daemon.count_logged(" WARN | ERROR "), 0);
+    daemon.finish();
+}
