@@ -4,12 +4,12 @@
 //! bytes to send, things to do and the next deadline come out. One request is in work at a time,
 //! as the protocol has it.
 
+mod action;
 mod client;
 mod daemon;
 mod start;
 
+pub use action::{Action, Config, EndReason, Next, Note, Timers};
 pub use client::{ClientError, ClientSession, Event, Request};
-pub use daemon::{
-    Action, Config, DaemonSession, EndReason, MAX_REQUEST_PAYLOAD, Next, Note, Timers,
-};
+pub use daemon::{DaemonSession, MAX_REQUEST_PAYLOAD};
 pub use start::{DataChannel, Direction, Start};

@@ -42,7 +42,13 @@ pub(crate) struct Options<'a> {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { bind: "127.0.0.1", port: 0, null_auth: true, packets: savefile::burst(24), args: &[] }
+        Self {
+            bind: "127.0.0.1",
+            port: 0,
+            null_auth: true,
+            packets: savefile::burst(24),
+            args: &[],
+        }
     }
 }
 

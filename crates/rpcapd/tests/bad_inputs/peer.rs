@@ -116,9 +116,16 @@ impl Peer {
         (message.version, text)
     }
 
-    /// The daemon ends the connection in order, and says no more before that.
+    /// The daemon ends the connection in order, and says no more before that. So does the peer: a
+    /// daemon that told it why it ends waits for that a while.
     pub(crate) fn end(&mut self) {
         assert_eq!(self.next().unwrap(), None);
+        self.close();
+    }
+
+    fn close(&self) {
+        // It fails if there is no connection left.
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// The daemon ends the connection, in order or not.
@@ -128,6 +135,7 @@ impl Peer {
             Ok(Some(message)) => panic!("not the end but {message:?}"),
             Err(e) => assert!(is_gone(&e), "{e}"),
         }
+        self.close();
     }
 
     pub(crate) fn authenticate(&mut self) {

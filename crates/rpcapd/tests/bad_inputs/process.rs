@@ -1,6 +1,6 @@
 //! The process: its limits, its end, and more than one of it.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,24 @@ fn no_more_sessions_than_allowed() {
         peer.next().is_ok_and(|message| message.is_some())
     });
     drop(peers);
+    eventually("all sessions end", || daemon.threads() <= 2);
+    daemon.finish();
+}
+
+#[test]
+fn a_refused_peer_that_does_not_close_gives_its_place_back() {
+    let daemon = Daemon::with_args(&["--max-sessions", "1"]);
+    let mut peer = Peer::connect(&daemon);
+    peer.send(&[1, m::AUTH, 0, 0, 0, 0, 0, 0]);
+    peer.error_of_version(17);
+    assert_eq!(peer.next().unwrap(), None);
+    // It stays connected, and even goes on to talk.
+    eventually("its place is given back", || {
+        let _ = peer.stream.write_all(&m::auth());
+        let mut other = Peer::connect(&daemon);
+        other.send_what_is_taken(&m::auth());
+        other.next().is_ok_and(|message| message.is_some())
+    });
     eventually("all sessions end", || daemon.threads() <= 2);
     daemon.finish();
 }
@@ -188,7 +206,7 @@ fn a_peer_that_takes_no_replies_delays_nobody_and_is_ended() {
     let mut slowest = Duration::ZERO;
     while daemon.count_logged(ended) == 0 {
         // Whether they are taken does not matter.
-        let _ = std::io::Write::write(&mut greedy.stream, &requests);
+        let _ = greedy.stream.write(&requests);
         let began = Instant::now();
         Peer::from(Ipv4Addr::LOCALHOST.into(), daemon.address).authenticate();
         slowest = slowest.max(began.elapsed());
