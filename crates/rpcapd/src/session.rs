@@ -268,7 +268,7 @@ impl<'a> Session<'a> {
     fn find(&self, name: &str) -> Result<Kind<'_>, String> {
         devices::find(name, &self.shared.cli.replay)
             .map_err(|e| e.to_string())?
-            .ok_or_else(|| format!("{}: No such device exists", name.escape_debug()))
+            .ok_or_else(|| format!("{}: No such device exists", shown(name)))
     }
 
     /// Starts to capture from a listed device.
@@ -310,9 +310,9 @@ impl<'a> Session<'a> {
             extensions: 0,
         };
         let device = start.device.escape_debug().to_string();
-        if capture.ring_bytes() < options.ring_bytes {
+        if let Some(asked) = capture.ring_shrunk() {
             tracing::warn!(
-                %peer, device, bytes = capture.ring_bytes(),
+                %peer, device, asked, granted = capture.ring_bytes(),
                 "capture buffer is smaller than asked: memory is short"
             );
         }
@@ -332,6 +332,17 @@ impl<'a> Session<'a> {
         self.running = Some(Capturing { running, _hidden: hidden, _watched: watched });
         Ok(reply)
     }
+}
+
+/// A name from a client as it can be logged and sent back: harmless, and short enough that what is
+/// said of it is not cut off.
+fn shown(name: &str) -> String {
+    const LONGEST: usize = 64;
+    let mut shown: String = name.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    if name.chars().nth(LONGEST).is_some() {
+        shown.push_str("...");
+    }
+    shown
 }
 
 fn instructions(program: &Program) -> Vec<capture::Instruction> {

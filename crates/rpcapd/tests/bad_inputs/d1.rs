@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::daemon::{Daemon, Options, eventually};
+use crate::daemon::{Daemon, Options, SOON, eventually};
 use crate::message as m;
 use crate::peer::Peer;
 
@@ -65,6 +65,7 @@ fn d1_001_requests_before_auth_buy_no_time() {
     let mut peer = Peer::connect(&daemon);
     let mut refusals = 0;
     loop {
+        assert!(since.elapsed() < SOON, "no end of it");
         peer.send_what_is_taken(&m::msg(m::STATS, &[]));
         let message = peer.read();
         if message.value == 2 {
@@ -141,7 +142,8 @@ fn d1_005_ten_thousand_connections_closed_at_once() {
     storm(9_000);
     daemon.back_to(uses);
     let growth = daemon.rss().saturating_sub(rss);
-    assert!(growth < 8 * 1024, "{growth} KiB more");
+    // Some of it is the allocator's; what is kept of each connection would be more.
+    assert!(growth < 1_000, "{growth} KiB more");
     assert_eq!(daemon.children(), "");
     daemon.finish();
 }
@@ -215,6 +217,7 @@ fn d1_008_a_thousand_connections_at_a_time() {
     let (threads, fds) = daemon.uses();
     assert!(threads <= uses.0 + 64 && fds <= uses.1 + 64 * 4, "{fds}");
     // One line a second, however many are turned away.
+    daemon.logged("connection closed: 64 sessions are the limit");
     let said = daemon.count_logged("connection closed: 64 sessions are the limit");
     assert!((1..=100).contains(&said), "{said}");
     drop((peers, extra));

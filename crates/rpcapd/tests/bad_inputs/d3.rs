@@ -122,6 +122,19 @@ fn d3_044_nobody_where_nobody_may() {
 }
 
 #[test]
+fn d3_047_malformed_auths_are_not_taken_for_ever() {
+    let daemon = Daemon::start();
+    let mut peer = Peer::connect(&daemon);
+    peer.send_what_is_taken(&m::msg(m::AUTH, &[]).repeat(100));
+    for _ in 0..10 {
+        assert_eq!(peer.error(3), TOO_SHORT);
+    }
+    peer.gone();
+    daemon.logged_once("session ended: too many failed authentications");
+    daemon.finish();
+}
+
+#[test]
 fn d3_048_auth_twice() {
     let daemon = Daemon::start();
     let mut peer = Peer::accepted(&daemon);

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,6 +16,8 @@ use nix::unistd::Pid;
 
 use crate::peer::Peer;
 use crate::savefile::{self, Packet};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_rpcapd");
 
 /// The device that every daemon here has.
 pub(crate) const DEVICE: &str = "demo0";
@@ -37,6 +39,10 @@ pub(crate) struct Options<'a> {
     pub(crate) null_auth: bool,
     /// Packets of the device.
     pub(crate) packets: Vec<Packet>,
+    /// More devices: their names, and the bytes of their savefiles.
+    pub(crate) devices: &'a [(&'a str, Vec<u8>)],
+    /// Most descriptors that it may have open.
+    pub(crate) descriptors: Option<u32>,
     pub(crate) args: &'a [&'a str],
 }
 
@@ -47,6 +53,8 @@ impl Default for Options<'_> {
             port: 0,
             null_auth: true,
             packets: savefile::burst(24),
+            devices: &[],
+            descriptors: None,
             args: &[],
         }
     }
@@ -61,7 +69,7 @@ pub(crate) struct Daemon {
     reader: Option<JoinHandle<()>>,
     /// What the log must say, and in how many lines.
     expected: RefCell<Vec<(String, usize)>>,
-    files: Directory,
+    _files: Directory,
     /// Where the session of [`Self::finish`] comes from.
     guest: Option<IpAddr>,
     /// What the log calls that session.
@@ -85,13 +93,20 @@ impl Daemon {
 
     pub(crate) fn with(options: Options<'_>) -> Self {
         let files = Directory::new();
-        let savefile = files.write("packets.pcap", &savefile::bytes(&options.packets));
-        let mut command = command();
+        let mut command = match options.descriptors {
+            None => command(),
+            Some(limit) => limited(limit),
+        };
         command.args(["-b", options.bind, "-p", &options.port.to_string()]);
         if options.null_auth {
             command.arg("-n");
         }
-        command.arg("--replay").arg(format!("{DEVICE}={}", savefile.display())).args(options.args);
+        let packets = savefile::bytes(&options.packets);
+        for (name, bytes) in [(DEVICE, packets)].iter().chain(options.devices) {
+            let savefile = files.write(&format!("{name}.pcap"), bytes);
+            command.arg("--replay").arg(format!("{name}={}", savefile.display()));
+        }
+        command.args(options.args);
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Log::default());
         let stderr = child.stderr.take().unwrap();
@@ -105,7 +120,7 @@ impl Daemon {
             log,
             reader: Some(reader),
             expected: RefCell::default(),
-            files,
+            _files: files,
             guest: Some(Ipv4Addr::LOCALHOST.into()),
             stranger: None,
             finished: false,
@@ -238,11 +253,6 @@ impl Daemon {
             self.uses() <= before && self.fds() <= before.1
         });
     }
-
-    /// A file of this content that is there as long as the daemon.
-    pub(crate) fn file(&self, name: &str, content: &[u8]) -> PathBuf {
-        self.files.write(name, content)
-    }
 }
 
 impl Drop for Daemon {
@@ -260,7 +270,17 @@ impl Drop for Daemon {
 
 /// The program, its log kept and nothing else of it.
 pub(crate) fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rpcapd"));
+    with_log(Command::new(PROGRAM))
+}
+
+/// The same with a limit on the descriptors that it may have open.
+fn limited(descriptors: u32) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"ulimit -n "$0" && exec "$@""#, &descriptors.to_string(), PROGRAM]);
+    with_log(shell)
+}
+
+fn with_log(mut command: Command) -> Command {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
@@ -273,6 +293,19 @@ pub(crate) fn wait(child: &mut Child) -> ExitStatus {
         status.is_some()
     });
     status.unwrap()
+}
+
+/// A port that nobody listens on, and that the system gives to nobody who does not ask for it.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Tests of other processes start elsewhere.
+        let n = NEXT.fetch_add(1, Ordering::Relaxed) + 16 * std::process::id();
+        let port = 20_000 + (n % 10_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Waits until something is so.

@@ -1,12 +1,12 @@
 //! The process: its limits, its end, and more than one of it.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::daemon::{Daemon, Options, SOON, command, eventually, wait};
+use crate::daemon::{Daemon, Options, SOON, command, eventually, free_port, wait};
 use crate::message::{self as m, Start};
 use crate::peer::Peer;
 use crate::savefile;
@@ -119,12 +119,13 @@ fn an_address_that_is_not_ours() {
 
 #[test]
 fn a_port_that_is_free_again_at_once() {
-    let mut daemon = Daemon::start();
+    let port = free_port();
+    let mut daemon = Daemon::with(Options { port, ..Options::default() });
     // The daemon ends the connection: it is the daemon's side that lingers in the system.
     let mut peer = Peer::accepted(&daemon);
     daemon.end(Signal::SIGTERM);
     peer.end();
-    let second = Daemon::with(Options { port: daemon.address.port(), ..Options::default() });
+    let second = Daemon::with(Options { port, ..Options::default() });
     assert_eq!(second.address, daemon.address);
     second.finish();
 }
@@ -192,30 +193,71 @@ fn ipv6_is_on_the_list_or_not() {
     hostile.finish();
 }
 
+/// A peer that asks for far more than the sockets hold, and takes nothing of it.
+fn greedy(daemon: &Daemon) -> Peer {
+    let mut peer = Peer::with_small_buffer(daemon);
+    peer.authenticate();
+    peer.stream.set_nonblocking(true).unwrap();
+    let requests = m::msg(m::FINDALLIF, &[]).repeat(1_000);
+    // The daemon does not read what it cannot answer.
+    while peer.stream.write(&requests).is_ok() {}
+    peer
+}
+
 #[test]
 fn a_peer_that_takes_no_replies_delays_nobody_and_is_ended() {
     let daemon = Daemon::start();
     let uses = daemon.uses();
-    let mut greedy = Peer::with_small_buffer(&daemon);
-    greedy.authenticate();
-    // Far more replies than the sockets hold; requests that are not read hold the peer back.
-    greedy.stream.set_nonblocking(true).unwrap();
-    let requests = m::msg(m::FINDALLIF, &[]).repeat(1_000);
     let since = Instant::now();
+    let greedy = greedy(&daemon);
     let ended = "session ended: control connection: ";
     let mut slowest = Duration::ZERO;
     while daemon.count_logged(ended) == 0 {
-        // Whether they are taken does not matter.
-        let _ = greedy.stream.write(&requests);
         let began = Instant::now();
-        Peer::from(Ipv4Addr::LOCALHOST.into(), daemon.address).authenticate();
+        Peer::accepted(&daemon).in_sync();
         slowest = slowest.max(began.elapsed());
         assert!(since.elapsed() < 2 * SOON);
+        // The pace of the others.
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(slowest < Duration::from_secs(3), "{slowest:?}");
     assert!(since.elapsed() > Duration::from_secs(9));
     daemon.logged_once(ended);
+    daemon.back_to(uses);
+    drop(greedy);
+    daemon.finish();
+}
+
+#[test]
+fn sigterm_does_not_wait_for_a_peer_that_takes_no_replies() {
+    let mut daemon = Daemon::start();
+    let _greedy = greedy(&daemon);
+    let since = Instant::now();
+    daemon.end(Signal::SIGTERM);
+    assert!(since.elapsed() < Duration::from_secs(9));
+}
+
+#[test]
+fn few_descriptors_are_survived() {
+    const LIMIT: u32 = 48;
+    let daemon = Daemon::with(Options { descriptors: Some(LIMIT), ..Options::default() });
+    let uses = daemon.uses();
+    let mut first = Peer::opened(&daemon);
+    let peers: Vec<_> = (0..60).map(|_| Peer::connect(&daemon)).collect();
+    daemon.logged("Too many open files");
+    // Who is in is served, as far as it takes no descriptor; what does is refused.
+    first.in_sync();
+    first.refused(&Start::default().bytes(), 12);
+    let cpu = daemon.cpu();
+    let since = Instant::now();
+    eventually("half a second", || since.elapsed() > Duration::from_millis(500));
+    let cpu = daemon.cpu() - cpu;
+    assert!(cpu < Duration::from_millis(250), "{cpu:?}");
+    drop(peers);
+    eventually("all but one session end", || daemon.threads() <= uses.0 + 1);
+    assert_eq!(first.capture(&Start::default()).take(24).len(), 24);
+    first.endcap();
+    drop(first);
     daemon.back_to(uses);
     daemon.finish();
 }

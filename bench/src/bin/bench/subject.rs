@@ -1,0 +1,280 @@
+//! What is measured: a daemon that runs, and a receiver that captures from it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use bench::{Drained, Sent, Workload, pin};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::cpu::{KernelThread, Meter, stolen};
+use crate::place::{CAPTURED, Place, SENDING};
+
+/// How long after the last packet a daemon is given to come to rest.
+const REST: Duration = Duration::from_secs(10);
+
+/// A daemon to measure.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    /// What tables call it.
+    pub(crate) name: &'static str,
+    /// The program.
+    pub(crate) program: PathBuf,
+    /// What it is told besides where to listen.
+    pub(crate) arguments: Vec<String>,
+}
+
+/// How a daemon is measured.
+pub(crate) struct Bench {
+    /// Where packets go.
+    pub(crate) place: Place,
+    /// The directory of the other programs of this package.
+    pub(crate) tools: PathBuf,
+    /// For the sender.
+    pub(crate) sender_core: usize,
+    /// For the receiver.
+    pub(crate) receiver_core: usize,
+    /// For the daemon alone.
+    pub(crate) daemon_core: usize,
+    /// How often the receiver looks for packets, in microseconds; 0: when it is woken.
+    pub(crate) poll: u64,
+    /// What the client asks for, in milliseconds.
+    pub(crate) read_timeout: u32,
+    /// Most bytes of a packet, as the client asks.
+    pub(crate) snaplen: u32,
+    /// The port of the next daemon: each has its own, so that none waits for the last one's.
+    pub(crate) next_port: u16,
+}
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    /// Sizes.
+    pub(crate) workload: Workload,
+    /// Packets per second; 0 is as fast as it goes.
+    pub(crate) rate: u64,
+    /// Packets.
+    pub(crate) count: u64,
+}
+
+/// One measurement.
+#[derive(Clone, Debug)]
+pub(crate) struct Sample {
+    /// As the sender says.
+    pub(crate) sent: Sent,
+    /// As the receiver says.
+    pub(crate) drained: Drained,
+    /// The daemon's CPU time, from before the first packet until it rested.
+    pub(crate) cpu: Duration,
+    /// The CPU time of the kernel's own thread for network work on the daemon's core, at the same
+    /// time: what that did for the daemon is not in `cpu`.
+    pub(crate) softirq: Duration,
+    /// For how long the hypervisor took the daemon's core away at the same time.
+    pub(crate) stolen: Duration,
+    /// How the CPU time was measured.
+    pub(crate) method: &'static str,
+}
+
+impl Sample {
+    /// Packets that did not arrive.
+    pub(crate) fn lost(&self) -> u64 {
+        self.sent.packets.saturating_sub(self.drained.packets)
+    }
+
+    /// CPU time per packet that arrived, in microseconds.
+    pub(crate) fn micros_per_packet(&self) -> f64 {
+        self.per_packet(self.cpu)
+    }
+
+    /// The same of what the kernel's own thread did, for whomever.
+    pub(crate) fn softirq_micros_per_packet(&self) -> f64 {
+        self.per_packet(self.softirq)
+    }
+
+    fn per_packet(&self, time: Duration) -> f64 {
+        time.as_secs_f64() * 1e6 / self.drained.packets.max(1) as f64
+    }
+
+    /// Whether everything that was sent came, and nothing else.
+    pub(crate) fn is_exact(&self) -> bool {
+        let d = &self.drained;
+        (d.packets, d.bytes, d.gaps) == (self.sent.packets, self.sent.bytes, 0)
+    }
+}
+
+impl Bench {
+    /// One measurement of a fresh daemon.
+    pub(crate) fn measure(&mut self, subject: &Subject, load: &Load) -> anyhow::Result<Sample> {
+        self.measure_with(subject, load, |_| Ok(()), |()| Ok(())).map(|(sample, ())| sample)
+    }
+
+    /// The same, with something of the caller's before the first and after the last packet; it is
+    /// given the daemon's process group.
+    pub(crate) fn measure_with<A, B>(
+        &mut self,
+        subject: &Subject,
+        load: &Load,
+        before: impl FnOnce(u32) -> anyhow::Result<A>,
+        after: impl FnOnce(A) -> anyhow::Result<B>,
+    ) -> anyhow::Result<(Sample, B)> {
+        let daemon = self.start(subject)?;
+        let drain = self.drain(daemon.port).with_context(|| format!("{}:", subject.name))?;
+        // The receiver's first reads and the daemon's last words about it are over.
+        thread::sleep(Duration::from_millis(200));
+        let context = before(daemon.process.id())?;
+        let stolen_start = stolen(self.daemon_core);
+        let softirqd = KernelThread::softirqd(self.daemon_core);
+        let (start, softirq_start) = (daemon.meter.read()?, softirqd.read());
+        let sent = self.blast(load)?;
+        let end = self.rest(&daemon.meter)?;
+        let softirq = softirqd.read() - softirq_start;
+        let stolen = stolen(self.daemon_core) - stolen_start;
+        let context = after(context)?;
+        let drained = drain.finish()?;
+        let sample = Sample {
+            sent,
+            drained,
+            cpu: end - start,
+            softirq,
+            stolen,
+            method: daemon.meter.method(),
+        };
+        Ok((sample, context))
+    }
+
+    fn start(&mut self, subject: &Subject) -> anyhow::Result<Daemon> {
+        let port = self.next_port;
+        self.next_port += 1;
+        // What is started inherits this thread's core.
+        pin(self.daemon_core)?;
+        // setpriv: if this process is killed, the daemon is too.
+        let process = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(&subject.program)
+            .args(["-4", "-n", "-b", self.place.server, "-p", &port.to_string()])
+            .args(&subject.arguments)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("starting {}", subject.program.display()));
+        pin(self.sender_core)?;
+        let process = process?;
+        let meter = Meter::new(process.id());
+        Ok(Daemon { process, meter, port })
+    }
+
+    fn drain(&self, port: u16) -> anyhow::Result<Drain> {
+        let mut command = Command::new(self.tools.join("drain"));
+        command
+            .args([&format!("{}:{port}", self.place.server), CAPTURED])
+            .args(["--core", &self.receiver_core.to_string()])
+            .args(["--poll", &self.poll.to_string()])
+            .args(["--snaplen", &self.snaplen.to_string()])
+            .args(["--read-timeout", &self.read_timeout.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut process = self.place.spawn_client(&mut command)?;
+        let output = process.stdout.take().context("drain has no output")?;
+        let mut drain = Drain { process, output: BufReader::new(output) };
+        let mut line = String::new();
+        drain.output.read_line(&mut line)?;
+        if line != "ready\n" {
+            bail!("the receiver did not become ready");
+        }
+        Ok(drain)
+    }
+
+    fn blast(&self, load: &Load) -> anyhow::Result<Sent> {
+        let mut command = Command::new(self.tools.join("blast"));
+        command
+            .arg(SENDING)
+            .args(["--workload", &load.workload.to_string()])
+            .args(["--rate", &load.rate.to_string()])
+            .args(["--count", &load.count.to_string()])
+            .args(["--core", &self.sender_core.to_string()])
+            .stdout(Stdio::piped());
+        let output = self.place.spawn_sender(&mut command)?.wait_with_output()?;
+        if !output.status.success() {
+            bail!("the sender failed");
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Waits until the daemon needs no more CPU time, and says how much it needed.
+    fn rest(&self, meter: &Meter) -> anyhow::Result<Duration> {
+        // Longer than packets may be gathered, or what comes last would be missed.
+        let pause = Duration::from_millis(u64::from(self.read_timeout) * 2 + 100);
+        let start = Instant::now();
+        let mut last = meter.read()?;
+        loop {
+            thread::sleep(pause);
+            let now = meter.read()?;
+            if now - last < pause / 200 {
+                return Ok(now);
+            }
+            if start.elapsed() > REST {
+                bail!("the daemon is still busy {REST:?} after the last packet");
+            }
+            last = now;
+        }
+    }
+}
+
+struct Daemon {
+    process: Child,
+    meter: Meter,
+    port: u16,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // The whole group: libpcap's daemon has a process for every client. And not SIGTERM, which
+        // it passes on to whatever group it is in.
+        let _ = killpg(Pid::from_raw(self.process.id() as i32), Signal::SIGKILL);
+        let _ = self.process.wait();
+    }
+}
+
+struct Drain {
+    process: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Drain {
+    fn finish(mut self) -> anyhow::Result<Drained> {
+        drop(self.process.stdin.take());
+        let mut line = String::new();
+        self.output.read_to_string(&mut line)?;
+        if !self.process.wait()?.success() {
+            bail!("the receiver failed");
+        }
+        Ok(serde_json::from_str(&line)?)
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        // It is over already, unless something else failed.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The directory of this program, where the others of the package are.
+pub(crate) fn tools() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let tools = program.parent().unwrap_or(Path::new(".")).to_owned();
+    for tool in ["blast", "drain"] {
+        if !tools.join(tool).exists() {
+            bail!("{tool} is not built: use bench/run, or build the whole package");
+        }
+    }
+    Ok(tools)
+}
