@@ -18,7 +18,7 @@ use crate::own::OwnTraffic;
 use crate::session::{self, Shared};
 
 /// Connections that wait to be accepted.
-const BACKLOG: i32 = 128;
+const BACKLOG: i32 = 1024;
 
 /// How long sessions have to end when the daemon does.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
@@ -48,7 +48,12 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         poll.registry()
             .register(&mut listener, Token(listeners.len()), Interest::READABLE)
             .context("watching a listener")?;
-        tracing::info!("listening on {}", listener.local_addr()?);
+        let address = listener.local_addr()?;
+        // The wildcard is no address of a packet: then the first connection tells.
+        if !address.ip().is_unspecified() {
+            shared.own.hide_control(address);
+        }
+        tracing::info!("listening on {address}");
         listeners.push(listener);
     }
     let sessions = Arc::new(Sessions::default());

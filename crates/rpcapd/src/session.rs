@@ -17,7 +17,7 @@ use crate::cli::Cli;
 use crate::control::{Control, ReadResult};
 use crate::devices::{self, Kind};
 use crate::ledger::Ledger;
-use crate::own::{Flow, Hidden, OwnTraffic, Transport, Watched};
+use crate::own::{Hidden, OwnTraffic, Watched};
 use crate::pump::{DataPath, Event, Running};
 
 /// Longest time that the kernel gathers packets in a block before it gives it out.
@@ -37,6 +37,7 @@ pub struct Shared {
 /// Serves one connection until it is over.
 pub fn serve(mut control: Control, shared: &Shared) {
     let peer = control.peer;
+    shared.own.hide_control(control.local);
     if let Some(allowed) = &shared.cli.allow
         && !allowed.allows(peer.ip())
     {
@@ -49,12 +50,6 @@ pub fn serve(mut control: Control, shared: &Shared) {
         }
         return;
     }
-    let _hidden = shared.own.hide(Flow {
-        transport: Transport::Tcp,
-        local: control.local,
-        peer: peer.ip(),
-        peer_port: Some(peer.port()),
-    });
     tracing::info!(%peer, "session started");
     let began = Instant::now();
     let mut session = Session::new(control, shared);
@@ -167,7 +162,7 @@ impl<'a> Session<'a> {
     /// Tells the client of a capture that ended by itself.
     fn heed_capture(&mut self) {
         while let Ok(Event::Failed(reason)) = self.events.try_recv() {
-            tracing::warn!(peer = %self.control.peer, "capture failed: {reason}");
+            tracing::warn!(peer = %self.control.peer, reason, "capture failed");
             self.end_capture(false);
             self.machine.capture_failed(&reason);
         }
@@ -230,20 +225,21 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// What peers said is quoted, so that it cannot look like anything else in the line.
     fn log(&self, note: &Note) {
         let peer = self.control.peer;
         match note {
             Note::Authenticated => tracing::info!(%peer, "client accepted without a name"),
-            Note::AuthRefused(text) => tracing::warn!(%peer, "client refused: {text}"),
-            Note::PeerError(text) => tracing::warn!(%peer, "peer reports: {text}"),
-            Note::Refused(code, text) => tracing::warn!(%peer, ?code, "request refused: {text}"),
+            Note::AuthRefused(text) => tracing::warn!(%peer, text, "client refused"),
+            Note::PeerError(text) => tracing::warn!(%peer, text, "peer reports an error"),
+            Note::Refused(code, text) => tracing::warn!(%peer, ?code, text, "request refused"),
         }
     }
 
     /// Logs why a request failed; the text is also what the client is told.
     fn logged(&self, request: &str, reason: &dyn std::fmt::Display) -> String {
         let text = reason.to_string();
-        tracing::warn!(peer = %self.control.peer, request, "failed: {text}");
+        tracing::warn!(peer = %self.control.peer, request, text, "request failed");
         text
     }
 

@@ -98,7 +98,7 @@ pub enum EndReason {
     #[error("the peer ended the connection")]
     Eof,
     /// The peer reported an error before it was accepted.
-    #[error("the peer reported: {0}")]
+    #[error("the peer reported {0:?}")]
     PeerError(String),
     /// No AUTH came in time.
     #[error("no authentication within the time allowed")]

@@ -1,8 +1,10 @@
 //! The daemon's own traffic, which no capture may contain: forwarding it would beget more of it.
 //!
-//! Every connection of the daemon is a [`Flow`] for as long as it lives and a while longer; every
-//! capture gets a guard in front of its filter that refuses all flows, those of other sessions too. A
-//! client's own filter never replaces it.
+//! Two kinds of it are known. What goes to or from an address and port that the daemon listens on for
+//! control connections is its own, whoever the peer is: so strangers who connect add nothing to
+//! remember. Every data connection is a [`Flow`] from before its first packet until a while after its
+//! end. In front of every capture's filter stands a guard that refuses both, those of other sessions
+//! too. A client's own filter never replaces it.
 
 mod program;
 
@@ -15,6 +17,14 @@ use capture::{Control, Instruction, LinkType};
 /// How long the last packets of a closed connection may still be on their way.
 const AFTERLIFE: Duration = Duration::from_secs(60);
 
+/// Most data connections at a time. The guard against so many of IPv6, and against all control
+/// addresses, leaves room in the kernel's 4,096 instructions.
+const FLOWS_MAX: usize = 60;
+
+/// Most addresses of control connections that are remembered: those last connected to. A host with
+/// more is rare, and a forgotten one comes back with its next connection.
+const CONTROL_MAX: usize = 16;
+
 /// A transport protocol, by its IP protocol number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -24,20 +34,28 @@ pub enum Transport {
     Udp = 17,
 }
 
-/// The packets between two addresses.
+/// The packets between two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// TCP or UDP.
     pub transport: Transport,
     /// This host's end.
     pub local: SocketAddr,
-    /// The other host.
-    pub peer: IpAddr,
+    /// The other host; `None` for all of them.
+    pub peer: Option<IpAddr>,
     /// Its port; `None` for all of them.
     pub peer_port: Option<u16>,
 }
 
-/// All flows of the daemon, and all captures that must not contain them.
+/// More data connections than can be kept out of captures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{FLOWS_MAX} data connections are open, and the traffic of one more could not be kept out of \
+     captures; --capture-own-traffic lifts this"
+)]
+pub struct TooMany;
+
+/// All of the daemon's traffic, and all captures that must not contain it.
 #[derive(Debug, Default)]
 pub struct OwnTraffic {
     /// Whether captures may contain it after all.
@@ -48,6 +66,9 @@ pub struct OwnTraffic {
 #[derive(Debug, Default)]
 struct State {
     next_id: u64,
+    /// Where control connections end, the last used last.
+    control: Vec<Flow>,
+    /// Data connections, the oldest first.
     flows: Vec<Entry>,
     captures: Vec<(u64, Control, LinkType)>,
 }
@@ -59,54 +80,88 @@ struct Entry {
     closed: Option<Instant>,
 }
 
+impl State {
+    fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn guard(&self, linktype: LinkType) -> Vec<Instruction> {
+        // Those that live come first: if there is no room for all, it is the dead that go without.
+        let living = self.flows.iter().filter(|f| f.closed.is_none());
+        let dead = self.flows.iter().rev().filter(|f| f.closed.is_some());
+        let flows = living.chain(dead).map(|f| &f.flow);
+        program::guard(self.control.iter().chain(flows), linktype)
+    }
+
+    /// Gives every capture the guard of now.
+    fn spread(&self) {
+        for (_, control, linktype) in &self.captures {
+            if let Err(e) = control.set_guard(&self.guard(*linktype)) {
+                tracing::warn!("keeping the daemon's own traffic out of a capture: {e}");
+            }
+        }
+    }
+}
+
 impl OwnTraffic {
     /// `allowed` lets captures contain the daemon's own traffic.
     pub fn new(allowed: bool) -> Self {
         Self { allowed, ..Self::default() }
     }
 
-    /// Keeps a flow out of all captures, from now until a while after the result is dropped.
-    #[must_use]
-    pub fn hide(self: &Arc<Self>, flow: Flow) -> Hidden {
+    /// Keeps out all control connections to this address and port of the daemon's.
+    pub fn hide_control(&self, local: SocketAddr) {
+        let flow = Flow { transport: Transport::Tcp, local, peer: None, peer_port: None };
         let mut state = self.lock();
-        state.next_id += 1;
-        let id = state.next_id;
+        if let Some(at) = state.control.iter().position(|known| *known == flow) {
+            let known = state.control.remove(at);
+            state.control.push(known);
+            return;
+        }
+        if state.control.len() == CONTROL_MAX {
+            state.control.remove(0);
+        }
+        state.control.push(flow);
+        state.spread();
+    }
+
+    /// Keeps a data connection out, from now until a while after the result is dropped.
+    pub fn hide(self: &Arc<Self>, flow: Flow) -> Result<Hidden, TooMany> {
+        let mut state = self.lock();
         state.flows.retain(|f| f.closed.is_none_or(|at| at.elapsed() < AFTERLIFE));
+        let living = state.flows.iter().filter(|f| f.closed.is_none()).count();
+        if living >= FLOWS_MAX && !self.allowed {
+            return Err(TooMany);
+        }
+        // Of the dead, as many as there may be of the living.
+        if state.flows.len() - living >= FLOWS_MAX
+            && let Some(at) = state.flows.iter().position(|f| f.closed.is_some())
+        {
+            state.flows.remove(at);
+        }
+        let id = state.id();
         state.flows.push(Entry { id, flow, closed: None });
-        self.spread(&state);
-        Hidden { own: Arc::clone(self), id }
+        state.spread();
+        Ok(Hidden { own: Arc::clone(self), id })
     }
 
     /// The guard for a capture that is about to start. [`Self::watch`] keeps it up to date.
     pub fn guard(&self, linktype: LinkType) -> Vec<Instruction> {
-        if self.allowed {
-            return Vec::new();
-        }
-        program::guard(self.lock().flows.iter().map(|f| &f.flow), linktype)
+        if self.allowed { Vec::new() } else { self.lock().guard(linktype) }
     }
 
     /// Keeps a capture's guard up to date until the result is dropped.
     #[must_use]
     pub fn watch(self: &Arc<Self>, control: Control, linktype: LinkType) -> Watched {
         let mut state = self.lock();
-        state.next_id += 1;
-        let id = state.next_id;
-        state.captures.push((id, control, linktype));
-        // Flows may have come since the capture got its first guard.
-        self.spread(&state);
+        let id = state.id();
+        if !self.allowed {
+            state.captures.push((id, control, linktype));
+            // Something may have come since the capture got its first guard.
+            state.spread();
+        }
         Watched { own: Arc::clone(self), id }
-    }
-
-    fn spread(&self, state: &State) {
-        if self.allowed {
-            return;
-        }
-        for (_, control, linktype) in &state.captures {
-            let guard = program::guard(state.flows.iter().map(|f| &f.flow), *linktype);
-            if let Err(e) = control.set_guard(&guard) {
-                tracing::warn!("keeping the daemon's own traffic out of a capture: {e}");
-            }
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -114,7 +169,7 @@ impl OwnTraffic {
     }
 }
 
-/// A flow that is kept out of captures.
+/// A data connection that is kept out of captures.
 #[derive(Debug)]
 pub struct Hidden {
     own: Arc<OwnTraffic>,
@@ -140,5 +195,48 @@ pub struct Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         self.own.lock().captures.retain(|(id, ..)| *id != self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(port: u16) -> Flow {
+        Flow {
+            transport: Transport::Udp,
+            local: ([192, 0, 2, 1], port).into(),
+            peer: Some([192, 0, 2, 9].into()),
+            peer_port: Some(7),
+        }
+    }
+
+    #[test]
+    fn strangers_leave_nothing_behind() {
+        let own = Arc::new(OwnTraffic::new(false));
+        let empty = own.guard(LinkType::ETHERNET).len();
+        for _ in 0..10_000 {
+            own.hide_control("192.0.2.1:2002".parse().unwrap());
+        }
+        let one = own.guard(LinkType::ETHERNET).len();
+        for port in 0..10_000 {
+            own.hide_control(([192, 0, 2, 1], port).into());
+        }
+        let many = own.guard(LinkType::ETHERNET).len();
+        assert!(empty == 0 && one > 0 && many < one * CONTROL_MAX);
+        assert_eq!(own.lock().control.len(), CONTROL_MAX);
+    }
+
+    #[test]
+    fn the_dead_make_room_for_the_living_and_the_living_are_limited() {
+        let own = Arc::new(OwnTraffic::new(false));
+        for port in 0..1000 {
+            drop(own.hide(flow(port)));
+        }
+        assert!(own.lock().flows.len() <= FLOWS_MAX + 1);
+        let hidden: Vec<_> = (0..FLOWS_MAX as u16).map(|p| own.hide(flow(p)).unwrap()).collect();
+        assert_eq!(own.hide(flow(99)).map(drop), Err(TooMany));
+        drop(hidden);
+        assert!(own.hide(flow(99)).is_ok());
     }
 }

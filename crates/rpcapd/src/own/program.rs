@@ -41,9 +41,9 @@ const DLT_LINUX_SLL: u32 = 113;
 const IPV4_MIN: u32 = 20 + 20;
 const IPV6_MIN: u32 = 40 + 20;
 
-/// Most instructions for the flows of one IP version, so that a client's filter finds room in the
-/// kernel too (4,096 for all). It is some sixty flows.
-const FLOWS_MAX: usize = 1500;
+/// Most instructions for flows. A client's filter that does not fit into the rest of the kernel's
+/// 4,096 runs in user space.
+const FLOWS_MAX: usize = 3600;
 
 /// The guard against `flows`; empty if there are none, or for a link type whose packets do not show
 /// where IP begins.
@@ -59,11 +59,15 @@ pub(super) fn guard<'a>(
     };
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for flow in flows {
+        let room = FLOWS_MAX.saturating_sub(v4.len() + v6.len());
         let tests = if flow.local.is_ipv4() { &mut v4 } else { &mut v6 };
-        if tests.len() < FLOWS_MAX {
-            for outgoing in [true, false] {
-                refuse(flow, outgoing, tests);
-            }
+        let before = tests.len();
+        for outgoing in [true, false] {
+            refuse(flow, outgoing, tests);
+        }
+        if tests.len() - before > room {
+            tests.truncate(before);
+            break;
         }
     }
     if v4.is_empty() && v6.is_empty() {
@@ -138,8 +142,7 @@ impl Program {
 
 /// Appends what refuses a flow's packets of one direction. Others fall through.
 fn refuse(flow: &Flow, outgoing: bool, out: &mut Vec<Instruction>) {
-    // The peer's address first: it tells most of a host's packets apart.
-    let (peer_at, local_at, protocol_at, ports_at) = match flow.peer {
+    let (peer_at, local_at, protocol_at, ports_at) = match flow.local.ip() {
         IpAddr::V4(_) if outgoing => (16, 12, 9, 20),
         IpAddr::V4(_) => (12, 16, 9, 20),
         IpAddr::V6(_) if outgoing => (24, 8, 6, 40),
@@ -156,19 +159,21 @@ fn refuse(flow: &Flow, outgoing: bool, out: &mut Vec<Instruction>) {
         misses.push(out.len());
         out.push(jump(JEQ, value, 0, 0));
     };
-    for (at, address) in [(peer_at, flow.peer), (local_at, flow.local.ip())] {
+    // The peer's address first: it tells most of a host's packets apart.
+    let peer = flow.peer.map(|peer| (peer_at, peer));
+    for (at, address) in peer.into_iter().chain([(local_at, flow.local.ip())]) {
         for (i, word) in words(address).into_iter().enumerate().rev() {
             require(out, LD_W_IND, at + 4 * i as u32, word);
         }
     }
     // A datagram larger than the path takes travels in fragments, and only the first has ports.
-    if fragments && flow.peer.is_ipv6() {
+    if fragments && flow.local.is_ipv6() {
         out.push(stmt(LD_B_IND, protocol_at));
         hits.push(out.len());
         out.push(jump(JEQ, IPPROTO_FRAGMENT, 0, 0));
     }
     require(out, LD_B_IND, protocol_at, flow.transport as u32);
-    if fragments && flow.peer.is_ipv4() {
+    if fragments && flow.local.is_ipv4() {
         out.push(stmt(LD_H_IND, 6));
         hits.push(out.len());
         out.push(jump(JSET, 0x1fff, 0, 0));
@@ -216,7 +221,7 @@ mod tests {
     const LOCAL6: &str = "[2001:db8::1]:2002";
 
     fn flow(transport: Transport, local: &str, peer: &str, peer_port: Option<u16>) -> Flow {
-        let (local, peer) = (local.parse().unwrap(), peer.parse().unwrap());
+        let (local, peer) = (local.parse().unwrap(), Some(peer.parse().unwrap()));
         Flow { transport, local, peer, peer_port }
     }
 
@@ -301,6 +306,22 @@ mod tests {
     }
 
     #[test]
+    fn anybody_where_the_daemon_listens() {
+        for (local, from) in [(LOCAL, "198.51.100.7"), (LOCAL6, "2001:db8:9::7")] {
+            let local: std::net::SocketAddr = local.parse().unwrap();
+            let flows = [Flow { transport: Transport::Tcp, local, peer: None, peer_port: None }];
+            let host = local.ip().to_string();
+            let tcp = |from, to| {
+                passes(&flows, &frame(&Frame { vlan: false, protocol: 6, from, to, fragment: 0 }))
+            };
+            assert!(!tcp((from, 1), (&host, 2002)));
+            assert!(!tcp((&host, 2002), (from, 65_535)));
+            assert!(tcp((&host, 2003), (from, 2002)));
+            assert!(tcp((from, 2002), (from, 2002)));
+        }
+    }
+
+    #[test]
     fn fragments_of_a_datagram_are_refused_with_it() {
         let flows = [
             flow(Transport::Udp, LOCAL, "192.0.2.9", Some(7)),
@@ -353,6 +374,6 @@ mod tests {
                 flow(Transport::Udp, [LOCAL, LOCAL6][i % 2], ["192.0.2.9", "::9"][i % 2], None)
             })
             .collect();
-        assert!(guard(many.iter(), LinkType(DLT_EN10MB)).len() < 3200);
+        assert!(guard(many.iter(), LinkType(DLT_EN10MB)).len() < FLOWS_MAX + 50);
     }
 }

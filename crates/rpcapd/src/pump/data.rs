@@ -9,7 +9,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use rpcap_proto::session::DataChannel;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::own::{Flow, Hidden, Transport};
+use crate::own::{Flow, Hidden, TooMany, Transport};
 
 /// How long a client may take to open its data connection, or to accept ours.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,6 +32,9 @@ pub enum DataError {
     /// The wait for the client failed.
     #[error("waiting for the data connection on {0}: {1}")]
     Accept(SocketAddr, io::Error),
+    /// It could not be kept out of captures.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
     /// The capture was ended first.
     #[error("ended before the data connection was there")]
     Aborted,
@@ -57,7 +60,7 @@ impl DataPath {
         local: SocketAddr,
         peer: SocketAddr,
         listen_port: Option<u16>,
-        hide: impl Fn(Flow) -> Hidden,
+        hide: impl Fn(Flow) -> Result<Hidden, TooMany>,
     ) -> Result<(Self, Hidden), DataError> {
         let port = match channel {
             DataChannel::TcpListen => {
@@ -67,9 +70,9 @@ impl DataPath {
                 let hidden = hide(Flow {
                     transport: Transport::Tcp,
                     local: listening.address,
-                    peer: peer.ip(),
+                    peer: Some(peer.ip()),
                     peer_port: None,
-                });
+                })?;
                 return Ok((Self::Listening(listening), hidden));
             }
             DataChannel::TcpConnect(port) | DataChannel::Udp(port) => port,
@@ -83,8 +86,8 @@ impl DataPath {
         let socket = Socket::new(Domain::for_address(address), kind, None).map_err(failed)?;
         socket.bind(&with_port(local, 0).into()).map_err(failed)?;
         let bound = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(local);
-        let hidden =
-            hide(Flow { transport, local: bound, peer: address.ip(), peer_port: Some(port) });
+        let peer_port = Some(port);
+        let hidden = hide(Flow { transport, local: bound, peer: Some(address.ip()), peer_port })?;
         socket.connect_timeout(&address.into(), CONNECT_TIMEOUT).map_err(failed)?;
         let path = match transport {
             Transport::Tcp => Self::Stream(prepared(socket.into()).map_err(failed)?),

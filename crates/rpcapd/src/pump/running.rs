@@ -66,6 +66,12 @@ impl Stop {
         }
     }
 
+    /// Whether there is no data connection yet.
+    fn is_waiting(&self) -> bool {
+        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        self.accepting.is_some() && stream.is_none()
+    }
+
     fn is_aborted(&self) -> bool {
         self.aborted.load(SeqCst)
     }
@@ -140,7 +146,7 @@ impl Running {
     /// Ends the capture. If the client still reads, it gets all that was captured until now.
     pub fn end(mut self, deliver_rest: bool) -> Ledger {
         self.control.stop();
-        if deliver_rest {
+        if deliver_rest && !self.stop.is_waiting() {
             self.drain();
         }
         self.stop.abort();

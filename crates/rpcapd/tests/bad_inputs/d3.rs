@@ -25,7 +25,7 @@ fn refused(messages: &[Vec<u8>], code: u16, text: &str, log: &str) {
 }
 
 fn malformed(messages: &[Vec<u8>]) {
-    refused(messages, 3, TOO_SHORT, &format!("client refused: {TOO_SHORT}"));
+    refused(messages, 3, TOO_SHORT, &format!("text={TOO_SHORT:?}"));
 }
 
 fn wrong_password(bytes: Vec<u8>) {
@@ -103,7 +103,7 @@ fn d3_042_a_name_and_a_password_that_no_request_may_hold() {
 fn d3_043_unknown_types() {
     let text = "Authentication type not recognized.";
     let messages = [2, 5, 0xffff].map(|kind| m::auth_claiming(kind, 1, 1, b"ab"));
-    refused(&messages, 20, text, &format!("client refused: {text}"));
+    refused(&messages, 20, text, &format!("text={text:?}"));
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn d3_044_nobody_where_nobody_may() {
     }
     peer.send(&m::msg(m::FINDALLIF, &[]));
     peer.error(16);
-    daemon.logged_times(2, &format!("client refused: {text}"));
+    daemon.logged_times(2, &format!("text={text:?}"));
     daemon.finish();
 }
 

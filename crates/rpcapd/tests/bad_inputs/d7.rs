@@ -86,7 +86,7 @@ fn d7_097_a_data_peer_that_resets() {
     data.take(2);
     reset(data.stream);
     peer.error(9);
-    daemon.logged_times(2, "capture failed: data connection");
+    daemon.logged_times(2, "capture failed peer=");
     peer.capture(&Start::default()).take(2);
     peer.endcap();
     daemon.finish();
@@ -277,7 +277,7 @@ fn d7_102_a_savefile_that_is_damaged() {
         assert_eq!(peer.stats(), [9, 0, 0, 9]);
         peer.endcap();
     }
-    daemon.logged_times(2, "capture failed: ");
+    daemon.logged_times(2, "capture failed");
     peer.open();
     assert_eq!(peer.capture(&Start::default()).take(24).len(), 24);
     peer.endcap();
