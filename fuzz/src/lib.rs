@@ -12,21 +12,24 @@ mod daemon;
 mod filter;
 mod input;
 mod stream;
+mod udpstr;
 
 pub use client::client_session;
 pub use daemon::daemon_session;
 pub use filter::filter;
 pub use stream::{deframer, devices, packet};
+pub use udpstr::udpstr_unpack;
 
 /// The name of a binary and its corpus, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("client_session", client_session),
     ("daemon_session", daemon_session),
     ("deframer", deframer),
     ("devices", devices),
     ("filter", filter),
     ("packet", packet),
+    ("udpstr_unpack", udpstr_unpack),
 ];

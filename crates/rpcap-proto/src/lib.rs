@@ -8,10 +8,12 @@
 //! * [`deframe`]: a byte stream into messages, with a bound on what is kept.
 //! * [`session`]: the two ends of a control connection as state machines.
 //! * [`bpf`]: filter programs, validated, clamped and printed.
+//! * [`udpstr`]: packets packed into datagrams and back.
 //!
 //! The format itself is told in `docs/protocol.md`.
 
 pub mod bpf;
 pub mod deframe;
 pub mod session;
+pub mod udpstr;
 pub mod wire;

@@ -66,6 +66,11 @@ fn packet() {
 }
 
 #[test]
+fn udpstr_unpack() {
+    replay("udpstr_unpack");
+}
+
+#[test]
 fn every_target_has_a_corpus_and_a_binary() {
     let targets: Vec<&str> = bodies::TARGETS.iter().map(|(name, _)| *name).collect();
     assert_eq!(names(&fuzz_dir().join("corpus")), targets);

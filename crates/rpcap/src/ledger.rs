@@ -220,8 +220,12 @@ impl fmt::Display for Ledger {
             (daemon.if_dropped, "packets dropped by the interface, before the filter"),
             (r.surplus, "packets delivered after no more were wanted"),
             (r.duplicates, "packets delivered twice or too late to tell"),
-            (r.malformed, "datagrams that are no packets"),
-            (r.unsupported, "datagrams in a framing not supported yet (udpstr)"),
+            (r.udpstr.lost, "datagrams lost in the network"),
+            (r.udpstr.broken, "packets lost because their last part was"),
+            (r.udpstr.duplicates, "datagrams delivered twice"),
+            (r.udpstr.late, "datagrams too late to be used"),
+            (r.udpstr.reordered, "datagrams put back in order"),
+            (r.malformed + r.udpstr.malformed, "datagrams that are no packets"),
             (r.foreign, "datagrams from somebody else"),
         ] {
             if n > 0 {
@@ -268,6 +272,35 @@ captured                       1,200 = 10 not sent + 1,190 sent
 sent                           1,190 = 1,180 delivered + 10 lost in the network
 The ledger adds up."
         );
+    }
+
+    #[test]
+    fn what_became_of_udpstr_datagrams_is_told() {
+        let mut l = ledger();
+        l.received.malformed = 1;
+        l.received.udpstr = rpcap_proto::udpstr::Counts {
+            lost: 1200,
+            duplicates: 2,
+            late: 3,
+            reordered: 4,
+            malformed: 5,
+            broken: 6,
+            ..Default::default()
+        };
+        let text = l.to_string();
+        let also: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("also: ")).collect();
+        assert_eq!(
+            also,
+            [
+                "1,200 datagrams lost in the network",
+                "6 packets lost because their last part was",
+                "2 datagrams delivered twice",
+                "3 datagrams too late to be used",
+                "4 datagrams put back in order",
+                "6 datagrams that are no packets",
+            ]
+        );
+        assert!(l.holds());
     }
 
     #[test]

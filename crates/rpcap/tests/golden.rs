@@ -5,7 +5,8 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use rpcap::data::{DatagramDecoder, Gauge, Inlet};
+use rpcap::data::{DatagramDecoder, Gauge, Inlet, Received};
+use rpcap_proto::udpstr::Counts;
 use rpcap_proto::wire::PacketHeader;
 
 fn golden(name: &str) -> Vec<u8> {
@@ -29,9 +30,17 @@ fn frames() -> Vec<(u32, Vec<u8>)> {
     frames
 }
 
-#[test]
-fn the_classic_stream_is_the_frames_that_were_sent() {
-    let file = golden("classic.dgrams");
+/// What comes of a stream.
+struct Decoded {
+    /// Original lengths and bytes.
+    packets: Vec<(u32, Vec<u8>)>,
+    numbers: Vec<u32>,
+    received: Received,
+    datagrams: u64,
+}
+
+fn decode(name: &str) -> Decoded {
+    let file = golden(name);
     let mut packets = Vec::new();
     let mut numbers = Vec::new();
     let mut sink = |header: &PacketHeader, data: &[u8]| {
@@ -49,10 +58,58 @@ fn the_classic_stream_is_the_frames_that_were_sent() {
         at += 4 + len;
         datagrams += 1;
     }
+    // Nothing is held back in a stream without a gap.
+    let before = inlet.received().packets;
+    decoder.finish(&mut inlet);
     let received = *inlet.received();
-    assert_eq!(datagrams, 4226);
-    assert_eq!((received.packets, received.last_number), (4226, 4226));
+    assert_eq!(received.packets, before);
+    Decoded { packets, numbers, received, datagrams }
+}
+
+fn check(name: &str, datagrams: u64, complete: u32, udpstr: Counts) {
+    let Decoded { packets, numbers, received, datagrams: n } = decode(name);
+    assert_eq!(n, datagrams);
+    assert_eq!(received.packets, u64::from(complete));
+    assert_eq!(received.last_number, u64::from(complete));
     assert_eq!((received.gaps(), received.malformed, received.duplicates), (0, 0, 0));
-    assert!(numbers.iter().copied().eq(1..=4226));
-    assert!(packets == frames(), "some packet is not the frame that was sent");
+    assert!(numbers.iter().copied().eq(1..=complete));
+    assert!(frames().starts_with(&packets), "some packet is not the frame that was sent");
+    assert_eq!(received.udpstr, udpstr);
+}
+
+/// The counts of a stream that nothing is missing from.
+fn udpstr(name: &str, datagrams: u64, complete: u32, broken: u64) {
+    let counts = Counts {
+        received: datagrams,
+        taken: datagrams,
+        packets: complete.into(),
+        broken,
+        ..Counts::default()
+    };
+    check(name, datagrams, complete, counts);
+}
+
+#[test]
+fn the_classic_stream_is_the_frames_that_were_sent() {
+    check("classic.dgrams", 4226, 4226, Counts::default());
+}
+
+#[test]
+fn the_udpstr_stream_of_1472_bytes_is_the_frames_that_were_sent() {
+    udpstr("udpstr-1472.dgrams", 401, 4224, 0);
+}
+
+#[test]
+fn the_udpstr_stream_of_500_bytes_is_the_frames_that_were_sent_up_to_its_end_within_one() {
+    udpstr("udpstr-500.dgrams", 1100, 4221, 1);
+}
+
+#[test]
+fn the_udpstr_stream_of_8972_bytes_is_the_frames_that_were_sent() {
+    udpstr("udpstr-8972.dgrams", 286, 4221, 0);
+}
+
+#[test]
+fn the_udpstr_stream_of_two_threads_is_the_frames_that_were_sent() {
+    udpstr("udpstr-threaded.dgrams", 371, 4226, 0);
 }

@@ -15,6 +15,8 @@ impl StartFlags {
     pub const INBOUND: Self = Self(8);
     /// Only packets that go out.
     pub const OUTBOUND: Self = Self(16);
+    /// The client takes udpstr datagrams (docs/protocol.md, "Extensions").
+    pub const UDPSTR: Self = Self(0x0100);
 
     /// Whether all bits of `other` are set.
     pub fn contains(self, other: Self) -> bool {

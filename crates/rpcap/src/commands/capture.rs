@@ -132,15 +132,21 @@ fn start(
     if sampled {
         client.set_sampling(sampling)?;
     }
+    let direction = match (args.inbound, args.outbound) {
+        (true, _) => StartFlags::INBOUND,
+        (_, true) => StartFlags::OUTBOUND,
+        _ => StartFlags::default(),
+    };
+    let (transport, framing) = match args.udp {
+        // Only asked for: what comes tells by itself what it is.
+        true => (Transport::Udp, StartFlags::UDPSTR),
+        false => (Transport::Tcp, StartFlags::default()),
+    };
     let receiver = client.start(&CaptureOptions {
         snaplen: args.snaplen,
         promisc: !args.no_promisc,
-        flags: match (args.inbound, args.outbound) {
-            (true, _) => StartFlags::INBOUND,
-            (_, true) => StartFlags::OUTBOUND,
-            _ => StartFlags::default(),
-        },
-        transport: if args.udp { Transport::Udp } else { Transport::Tcp },
+        flags: direction | framing,
+        transport,
         filter,
         ..CaptureOptions::default()
     })?;

@@ -1,3 +1,4 @@
+use rpcap_proto::udpstr::Unpacker;
 use rpcap_proto::wire::{MessageType, PacketMessage};
 
 use super::Inlet;
@@ -9,22 +10,45 @@ use crate::sink::Sink;
 #[derive(Debug)]
 pub struct DatagramDecoder {
     snaplen: u32,
+    /// Large, and the decoder is moved about with its socket.
+    unpacker: Box<Unpacker>,
 }
 
 impl DatagramDecoder {
     /// For packets of at most `snaplen` bytes.
     pub fn new(snaplen: u32) -> Self {
-        Self { snaplen }
+        Self { snaplen, unpacker: Box::new(Unpacker::new(snaplen)) }
     }
 
-    /// Takes one datagram. What is wrong with it concerns nothing but itself.
+    /// Takes one datagram.
     pub fn datagram<S: Sink>(&mut self, bytes: &[u8], inlet: &mut Inlet<'_, S>) {
         match bytes.get(1).map(|kind| MessageType::from(*kind)) {
-            Some(MessageType::UdpStream) if bytes.len() >= 8 => inlet.received.unsupported += 1,
+            Some(MessageType::UdpStream) => {
+                self.unpacker.datagram(bytes, |header, data| inlet.packet_once(&header, data));
+                inlet.received.udpstr = *self.unpacker.counts();
+            }
+            // What is wrong with it concerns nothing but itself.
             _ => match PacketMessage::read(bytes, self.snaplen) {
                 Ok(Some(message)) => inlet.packet_once(&message.header, message.data),
                 _ => inlet.received.malformed += 1,
             },
         }
+    }
+
+    /// The number of the missing datagram that others wait for, if there is one.
+    pub fn waits_for(&self) -> Option<u32> {
+        self.unpacker.waits_for()
+    }
+
+    /// Gives up waiting.
+    pub fn flush<S: Sink>(&mut self, inlet: &mut Inlet<'_, S>) {
+        self.unpacker.flush(|header, data| inlet.packet_once(&header, data));
+        inlet.received.udpstr = *self.unpacker.counts();
+    }
+
+    /// No more datagrams come.
+    pub fn finish<S: Sink>(&mut self, inlet: &mut Inlet<'_, S>) {
+        self.unpacker.finish(|header, data| inlet.packet_once(&header, data));
+        inlet.received.udpstr = *self.unpacker.counts();
     }
 }

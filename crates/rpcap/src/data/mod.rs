@@ -9,6 +9,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use rpcap_proto::udpstr;
 use rpcap_proto::wire::{Malformed, PacketHeader};
 
 pub use self::decoder::DatagramDecoder;
@@ -30,12 +31,12 @@ pub struct Received {
     pub last_number: u64,
     /// Packets that came a second time, or so late that this cannot be told; not delivered.
     pub duplicates: u64,
-    /// Datagrams that are not what they claim to be.
+    /// Datagrams that are no PACKET message and no udpstr.
     pub malformed: u64,
-    /// Datagrams of a framing that this program does not read yet (udpstr).
-    pub unsupported: u64,
     /// Datagrams from somebody who is not the daemon.
     pub foreign: u64,
+    /// What became of udpstr datagrams, which are in no other count.
+    pub udpstr: udpstr::Counts,
 }
 
 impl Received {

@@ -2,7 +2,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -25,6 +25,10 @@ const DATAGRAM: usize = 65_536;
 /// more is expected. Datagrams and the control connection overtake each other by less.
 const QUIET: Duration = Duration::from_millis(300);
 
+/// How long datagrams that came early wait for one before them, when the socket is empty. What
+/// overtakes on the same way does so by far less.
+const PATIENCE: Duration = Duration::from_millis(3);
+
 const SOCKET: Token = Token(0);
 const STOP: Token = Token(1);
 
@@ -37,6 +41,8 @@ pub struct UdpReceiver {
     port: u16,
     daemon: IpAddr,
     decoder: DatagramDecoder,
+    /// The missing datagram that others wait for, and since when.
+    gap: Option<(u32, Instant)>,
 }
 
 #[derive(Debug)]
@@ -93,6 +99,7 @@ impl UdpReceiver {
             poll,
             daemon,
             decoder: DatagramDecoder::new(snaplen),
+            gap: None,
         })
     }
 
@@ -116,19 +123,39 @@ impl UdpReceiver {
             let draining = self.stop.drain.load(Relaxed);
             let Batch { any, emptied } = self.receive_batch(&mut buffer, inlet)?;
             if self.stop.now.load(Relaxed) || draining && quiet && !any {
+                self.decoder.finish(inlet);
                 return Ok(());
             }
             if !emptied {
                 inlet.show();
                 continue;
             }
+            let patience = self.patience(inlet);
             inlet.pause();
-            quiet = match self.poll.poll(&mut events, draining.then_some(QUIET)) {
-                Ok(()) => draining && events.is_empty(),
+            let timeout = patience.or(draining.then_some(QUIET));
+            quiet = match self.poll.poll(&mut events, timeout) {
+                Ok(()) => timeout == Some(QUIET) && events.is_empty(),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => false,
                 Err(e) => return Err(e.into()),
             };
         }
+    }
+
+    /// How much longer to wait for a datagram that is missing before others, if one is.
+    fn patience<S: Sink>(&mut self, inlet: &mut Inlet<'_, S>) -> Option<Duration> {
+        let missing = self.decoder.waits_for();
+        self.gap = match (missing, self.gap) {
+            (Some(seqno), Some(gap)) if gap.0 == seqno => Some(gap),
+            (missing, _) => missing.map(|seqno| (seqno, Instant::now())),
+        };
+        let (_, since) = self.gap?;
+        let left = PATIENCE.saturating_sub(since.elapsed());
+        if left.is_zero() {
+            self.decoder.flush(inlet);
+            self.gap = None;
+            return None;
+        }
+        Some(left)
     }
 
     /// Takes what the socket holds, up to a limit.

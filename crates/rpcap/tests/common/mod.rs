@@ -70,6 +70,15 @@ pub(crate) fn packet(npkt: u32, data: &[u8]) -> Vec<u8> {
     message(PACKET, 0, &payload)
 }
 
+/// The bytes of a udpstr datagram.
+pub(crate) fn udpstr(seqno: u32, first: u16, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 110];
+    bytes.extend_from_slice(&first.to_be_bytes());
+    bytes.extend_from_slice(&seqno.to_be_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
 impl Daemon {
     /// The next message from the client, `None` if there is none.
     pub(crate) fn hear(&mut self) -> Option<(u8, Vec<u8>)> {

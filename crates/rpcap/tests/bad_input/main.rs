@@ -3,17 +3,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod datagrams;
 
 use std::io::Write;
-use std::net::{IpAddr, UdpSocket};
-use std::ops::ControlFlow;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use common::*;
-use rpcap::client::{CaptureOptions, Client, Credentials, Error, Transport};
+use rpcap::client::{CaptureOptions, Client, Credentials, Error};
 use rpcap::data::{DataError, Gauge, Received, Receiver};
-use rpcap_proto::wire::{PacketHeader, SNAPLEN_MAX, SockAddr};
+use rpcap_proto::wire::{SNAPLEN_MAX, SockAddr};
 
 /// What a client makes of a daemon that answers its first request with these bytes, and whether it
 /// is still in step with it afterwards.
@@ -194,50 +195,6 @@ fn d8_113_errors_without_end() {
     let start = Instant::now();
     assert!(client.stats().is_err());
     assert!(start.elapsed() < Duration::from_secs(4));
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn d8_114_datagrams_that_are_not_the_daemons_or_no_packets() {
-    let mut client = client(|d| {
-        let to = d.start_udp();
-        let own = UdpSocket::bind("127.0.0.1:0").unwrap();
-        // All of 127.0.0.0/8 is this host.
-        let foreign = UdpSocket::bind("127.0.0.2:0").unwrap();
-        foreign.send_to(&packet(1, b"forged"), to).unwrap();
-        for len in 0..8 {
-            own.send_to(&packet(1, b"x")[..len], to).unwrap();
-        }
-        for index in [0u16, 7, 8, 30, 0xfffe] {
-            let mut datagram = vec![0, 110];
-            datagram.extend_from_slice(&index.to_be_bytes());
-            datagram.resize(30, 0);
-            own.send_to(&datagram, to).unwrap();
-        }
-        own.send_to(&packet(1, b"one")[..30], to).unwrap();
-        own.send_to(&packet(1, b"one"), to).unwrap();
-        own.send_to(&packet(1, b"one"), to).unwrap();
-        own.send_to(&packet(4, b"four"), to).unwrap();
-        own.send_to(&packet(3, b"three"), to).unwrap();
-    });
-    client.open("e0").unwrap();
-    let options = CaptureOptions { transport: Transport::Udp, ..CaptureOptions::default() };
-    let mut receiver = client.start(&options).unwrap();
-    let stopper = receiver.stopper().unwrap();
-    std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(300));
-        stopper.drain();
-    });
-    let mut seen = Vec::new();
-    let mut sink = |_: &PacketHeader, data: &[u8]| {
-        seen.push(data.to_vec());
-        ControlFlow::Continue(())
-    };
-    let (received, error) = receiver.run(&mut sink, &Gauge::default());
-    assert!(error.is_none(), "{error:?}");
-    assert_eq!(seen, [&b"one"[..], b"four", b"three"]);
-    assert_eq!((received.foreign, received.malformed, received.unsupported), (1, 9, 5));
-    assert_eq!((received.duplicates, received.gaps()), (1, 1));
 }
 
 #[test]
