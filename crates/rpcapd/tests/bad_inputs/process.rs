@@ -254,6 +254,12 @@ fn few_descriptors_are_survived() {
     let cpu = daemon.cpu() - cpu;
     assert!(cpu < Duration::from_millis(250), "{cpu:?}");
     drop(peers);
+    // Those that wait to be accepted take descriptors once they are: they come before this one.
+    eventually("strangers are served again", || {
+        let mut peer = Peer::connect(&daemon);
+        peer.send_what_is_taken(&m::auth());
+        matches!(peer.next(), Ok(Some(reply)) if reply.kind == m::AUTH | m::REPLY)
+    });
     eventually("all but one session end", || daemon.threads() <= uses.0 + 1);
     assert_eq!(first.capture(&Start::default()).take(24).len(), 24);
     first.endcap();
