@@ -55,6 +55,15 @@ enum Source {
     Replay(replay::Source),
 }
 
+/// What a source's `wait` found.
+pub(crate) enum Ready {
+    /// Its `block` has one.
+    Block,
+    Timeout,
+    Woken,
+    Ended,
+}
+
 /// What [`Capture::next`] has to tell.
 #[derive(Debug)]
 pub enum Event<'a> {
@@ -114,19 +123,19 @@ impl Capture {
         match &mut self.0 {
             #[cfg(target_os = "linux")]
             Source::Ring(source) => Ok(match source.wait(timeout)? {
-                af_packet::Ready::Block => match source.block() {
+                Ready::Block => match source.block() {
                     Some(block) => Event::Block(Block(Inner::Ring(block))),
                     None => Event::Timeout,
                 },
-                af_packet::Ready::Timeout => Event::Timeout,
-                af_packet::Ready::Woken => Event::Woken,
-                af_packet::Ready::Ended => Event::Ended,
+                Ready::Timeout => Event::Timeout,
+                Ready::Woken => Event::Woken,
+                Ready::Ended => Event::Ended,
             }),
             Source::Replay(source) => Ok(match source.wait(timeout)? {
-                replay::Ready::Block => Event::Block(Block(Inner::Replay(source.block()))),
-                replay::Ready::Timeout => Event::Timeout,
-                replay::Ready::Woken => Event::Woken,
-                replay::Ready::Ended => Event::Ended,
+                Ready::Block => Event::Block(Block(Inner::Replay(source.block()))),
+                Ready::Timeout => Event::Timeout,
+                Ready::Woken => Event::Woken,
+                Ready::Ended => Event::Ended,
             }),
         }
     }

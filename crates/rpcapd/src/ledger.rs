@@ -1,26 +1,17 @@
 //! Where every packet of a capture went.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use rpcap_proto::wire::Stats;
 
-/// The counts that the pump keeps, shared with the session.
+/// The pump's counts, shared with the session.
 ///
-/// The pump alone writes, once a block, so that a packet costs no shared memory.
+/// The pump counts in memory of its own and publishes once a block, so that a packet costs no lock.
 #[derive(Debug, Default)]
-pub struct Counters {
-    captured: AtomicU64,
-    sampled: AtomicU64,
-    sent: AtomicU64,
-    sent_bytes: AtomicU64,
-    too_large: AtomicU64,
-    unreachable: AtomicU64,
-    no_buffers: AtomicU64,
-    closed: AtomicU64,
-}
+pub struct Counters(Mutex<Counts>);
 
-/// The same counts as plain numbers, in packets.
+/// What became of the packets that were captured, in packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Taken from the kernel's ring.
@@ -43,29 +34,13 @@ pub struct Counts {
 
 impl Counters {
     /// Publishes the pump's counts.
-    pub fn publish(&self, c: &Counts) {
-        self.captured.store(c.captured, Relaxed);
-        self.sampled.store(c.sampled, Relaxed);
-        self.sent.store(c.sent, Relaxed);
-        self.sent_bytes.store(c.sent_bytes, Relaxed);
-        self.too_large.store(c.too_large, Relaxed);
-        self.unreachable.store(c.unreachable, Relaxed);
-        self.no_buffers.store(c.no_buffers, Relaxed);
-        self.closed.store(c.closed, Relaxed);
+    pub fn publish(&self, counts: &Counts) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = *counts;
     }
 
     /// The counts as last published.
     pub fn counts(&self) -> Counts {
-        Counts {
-            captured: self.captured.load(Relaxed),
-            sampled: self.sampled.load(Relaxed),
-            sent: self.sent.load(Relaxed),
-            sent_bytes: self.sent_bytes.load(Relaxed),
-            too_large: self.too_large.load(Relaxed),
-            unreachable: self.unreachable.load(Relaxed),
-            no_buffers: self.no_buffers.load(Relaxed),
-            closed: self.closed.load(Relaxed),
-        }
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -267,11 +267,14 @@ impl<'a> Session<'a> {
             .ok_or_else(|| format!("{}: No such device exists", shown(name)))
     }
 
-    /// Starts to capture from a listed device.
-    fn open(&self, name: &str, options: &capture::Options) -> Result<capture::Capture, String> {
+    /// Starts to capture from a listed device, the daemon's own traffic kept out.
+    fn open(&self, name: &str, mut options: capture::Options) -> Result<capture::Capture, String> {
         match self.find(name)? {
-            Kind::Interface => capture::open(name, options),
-            Kind::Savefile(path) => capture::replay::open(path, options, true),
+            Kind::Interface => capture::linktype(name).and_then(|linktype| {
+                options.guard = self.shared.own.guard(linktype);
+                capture::open(name, &options)
+            }),
+            Kind::Savefile(path) => capture::replay::open(path, &options, true),
         }
         .map_err(|e| e.to_string())
     }
@@ -291,9 +294,9 @@ impl<'a> Session<'a> {
                 Direction::Out => capture::Direction::Out,
             },
             filter: instructions(&start.filter),
-            guard: self.shared.own.guard(self.linktype(&start.device)?),
+            ..capture::Options::default()
         };
-        let capture = self.open(&start.device, &options)?;
+        let capture = self.open(&start.device, options)?;
         let watched = self.shared.own.watch(capture.control(), capture.linktype());
         let (local, peer) = (self.control.local, self.control.peer);
         // Hidden before its first packet can be.

@@ -22,20 +22,15 @@ pub(crate) use self::{
     setup::linktype,
 };
 use self::{control::Shared, frame::Format, ring::Ring, wait::Wakeup};
-use crate::{Error, LinkType, Options, capture::Control, slot::Seen};
+use crate::{
+    Error, LinkType, Options,
+    capture::{Control, Ready},
+    slot::Seen,
+};
 
 /// Blocks between two looks at the kernel's counters, which have 32 bits: one system call in some
 /// hundred thousand packets, and long before they can overflow.
 const FOLD_EVERY: u32 = 256;
-
-/// What [`Source::wait`] found.
-pub(crate) enum Ready {
-    /// [`Source::block`] has one.
-    Block,
-    Timeout,
-    Woken,
-    Ended,
-}
 
 /// The capturing thread's side of a ring.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use self::{
 };
 use crate::{
     Capture, Error, LinkType, Options, Packet, Timestamp,
-    capture::Control,
+    capture::{Control, Ready},
     filter::{Aux, check, run},
     slot::Seen,
 };
@@ -56,15 +56,6 @@ pub fn open(path: impl AsRef<Path>, options: &Options, paced: bool) -> Result<Ca
         bytes: Vec::with_capacity(BLOCK),
         packets: Vec::new(),
     }))
-}
-
-/// What [`Source::wait`] found.
-pub(crate) enum Ready {
-    /// [`Source::block`] has one.
-    Block,
-    Timeout,
-    Woken,
-    Ended,
 }
 
 /// The capturing thread's side of a replay.

@@ -34,7 +34,11 @@ pub enum ErrorCode {
 ///
 /// `version` is 0 except when a peer's own unacceptable version is echoed to it.
 pub fn write_error(out: &mut Vec<u8>, version: u8, code: ErrorCode, text: &str) {
-    let text = &text[..text.floor_char_boundary_at(ERROR_TEXT_MAX)];
+    let mut end = text.len().min(ERROR_TEXT_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let text = &text[..end];
     let header =
         Header { version, kind: MessageType::Error, value: code as u16, len: text.len() as u32 };
     out.reserve(HEADER_LEN + text.len());
@@ -61,20 +65,6 @@ fn escape(c: char) -> impl Iterator<Item = char> {
     let plain = (c == '\'' || c == '"').then_some(c);
     let escaped = plain.is_none().then(|| c.escape_debug());
     plain.into_iter().chain(escaped.into_iter().flatten())
-}
-
-trait FloorCharBoundary {
-    fn floor_char_boundary_at(&self, max: usize) -> usize;
-}
-
-impl FloorCharBoundary for str {
-    fn floor_char_boundary_at(&self, max: usize) -> usize {
-        let mut end = self.len().min(max);
-        while !self.is_char_boundary(end) {
-            end -= 1;
-        }
-        end
-    }
 }
 
 #[cfg(test)]

@@ -8,23 +8,12 @@
 use std::net::IpAddr;
 
 use capture::{Instruction, LinkType};
+use rpcap_proto::bpf::Ancillary;
+use rpcap_proto::bpf::op::{
+    JA, JEQ_K, JGE_K, JSET_K, LD_B_IND, LD_H_ABS, LD_H_IND, LD_LEN, LD_W_IND, LDX_IMM, RET_K,
+};
 
 use super::{Flow, Transport};
-
-const LD_W_LEN: u16 = 0x80;
-const LD_H_ABS: u16 = 0x28;
-const LD_W_IND: u16 = 0x40;
-const LD_H_IND: u16 = 0x48;
-const LD_B_IND: u16 = 0x50;
-const LDX_IMM: u16 = 0x01;
-const JA: u16 = 0x05;
-const JEQ: u16 = 0x15;
-const JGE: u16 = 0x35;
-const JSET: u16 = 0x45;
-const RET: u16 = 0x06;
-
-/// The packet's protocol as the kernel knows it: `SKF_AD_OFF + SKF_AD_PROTOCOL`.
-const SKF_AD_PROTOCOL: u32 = -0x1000_i32 as u32;
 
 const ETH_P_IP: u32 = 0x0800;
 const ETH_P_IPV6: u32 = 0x86dd;
@@ -32,10 +21,6 @@ const ETH_P_8021Q: u32 = 0x8100;
 const ETH_P_8021AD: u32 = 0x88a8;
 const VLAN_TAG_LEN: u32 = 4;
 const IPPROTO_FRAGMENT: u32 = 44;
-
-const DLT_EN10MB: u32 = 1;
-const DLT_RAW: u32 = 12;
-const DLT_LINUX_SLL: u32 = 113;
 
 /// The daemon's shortest packets, from the IP header on: a bare TCP acknowledgement.
 const IPV4_MIN: u32 = 20 + 20;
@@ -52,9 +37,9 @@ pub(super) fn guard<'a>(
     linktype: LinkType,
 ) -> Vec<Instruction> {
     // Bytes before the network header, as the kernel's filter sees the packet.
-    let link = match linktype.0 {
-        DLT_EN10MB => 14,
-        DLT_RAW | DLT_LINUX_SLL => 0,
+    let link = match linktype {
+        LinkType::ETHERNET => 14,
+        LinkType::RAW | LinkType::LINUX_SLL => 0,
         _ => return Vec::new(),
     };
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
@@ -74,21 +59,21 @@ pub(super) fn guard<'a>(
         return Vec::new();
     }
     let mut out = Program::default();
-    out.push(LD_W_LEN, 0);
-    out.end_unless(JGE, link + IPV4_MIN);
+    out.push(LD_LEN, 0);
+    out.end_unless(JGE_K, link + IPV4_MIN);
     // X is where the network header begins, A the protocol in it.
     out.push(LDX_IMM, link);
-    out.push(LD_H_ABS, SKF_AD_PROTOCOL);
+    out.push(LD_H_ABS, Ancillary::Protocol.offset());
     // A tag that is still in the packet precedes both. The shortest untagged packet is long enough
     // for all that is loaded from a tagged one.
-    out.0.push(jump(JEQ, ETH_P_8021Q, 1, 0));
-    out.0.push(jump(JEQ, ETH_P_8021AD, 0, 2));
+    out.0.push(Instruction::jump(JEQ_K, ETH_P_8021Q, 1, 0));
+    out.0.push(Instruction::jump(JEQ_K, ETH_P_8021AD, 0, 2));
     out.push(LDX_IMM, link + VLAN_TAG_LEN);
     out.push(LD_H_ABS, link + 2);
     let ip6 = Program::for_ipv6(link, v6);
     let ip4 = Program::for_ipv4(v4);
     // A jump over the tests for IPv4, whose own end is that of the program.
-    out.0.push(jump(JEQ, ETH_P_IP, 1, 0));
+    out.0.push(Instruction::jump(JEQ_K, ETH_P_IP, 1, 0));
     out.push(JA, ip4.0.len() as u32);
     out.0.extend(ip4.0);
     out.0.extend(ip6.0);
@@ -105,7 +90,7 @@ impl Program {
     fn for_ipv4(tests: Vec<Instruction>) -> Self {
         let mut program = Self::default();
         program.push(LD_B_IND, 0);
-        program.end_unless(JEQ, 0x45);
+        program.end_unless(JEQ_K, 0x45);
         program.0.extend(tests);
         program.push(JA, END);
         program
@@ -113,19 +98,19 @@ impl Program {
 
     fn for_ipv6(link: u32, tests: Vec<Instruction>) -> Self {
         let mut program = Self::default();
-        program.end_unless(JEQ, ETH_P_IPV6);
-        program.push(LD_W_LEN, 0);
-        program.end_unless(JGE, link + IPV6_MIN);
+        program.end_unless(JEQ_K, ETH_P_IPV6);
+        program.push(LD_LEN, 0);
+        program.end_unless(JGE_K, link + IPV6_MIN);
         program.0.extend(tests);
         program
     }
 
     fn push(&mut self, code: u16, k: u32) {
-        self.0.push(stmt(code, k));
+        self.0.push(Instruction::stmt(code, k));
     }
 
     fn end_unless(&mut self, code: u16, k: u32) {
-        self.0.push(jump(code, k, 1, 0));
+        self.0.push(Instruction::jump(code, k, 1, 0));
         self.push(JA, END);
     }
 
@@ -155,9 +140,9 @@ fn refuse(flow: &Flow, outgoing: bool, out: &mut Vec<Instruction>) {
     let mut misses = Vec::new();
     let mut hits = Vec::new();
     let mut require = |out: &mut Vec<Instruction>, load, at, value| {
-        out.push(stmt(load, at));
+        out.push(Instruction::stmt(load, at));
         misses.push(out.len());
-        out.push(jump(JEQ, value, 0, 0));
+        out.push(Instruction::jump(JEQ_K, value, 0, 0));
     };
     // The peer's address first: it tells most of a host's packets apart.
     let peer = flow.peer.map(|peer| (peer_at, peer));
@@ -168,22 +153,22 @@ fn refuse(flow: &Flow, outgoing: bool, out: &mut Vec<Instruction>) {
     }
     // A datagram larger than the path takes travels in fragments, and only the first has ports.
     if fragments && flow.local.is_ipv6() {
-        out.push(stmt(LD_B_IND, protocol_at));
+        out.push(Instruction::stmt(LD_B_IND, protocol_at));
         hits.push(out.len());
-        out.push(jump(JEQ, IPPROTO_FRAGMENT, 0, 0));
+        out.push(Instruction::jump(JEQ_K, IPPROTO_FRAGMENT, 0, 0));
     }
     require(out, LD_B_IND, protocol_at, flow.transport as u32);
     if fragments && flow.local.is_ipv4() {
-        out.push(stmt(LD_H_IND, 6));
+        out.push(Instruction::stmt(LD_H_IND, 6));
         hits.push(out.len());
-        out.push(jump(JSET, 0x1fff, 0, 0));
+        out.push(Instruction::jump(JSET_K, 0x1fff, 0, 0));
     }
     require(out, LD_H_IND, local_port_at, flow.local.port().into());
     if let Some(port) = flow.peer_port {
         require(out, LD_H_IND, peer_port_at, port.into());
     }
     let ret = out.len();
-    out.push(stmt(RET, 0));
+    out.push(Instruction::stmt(RET_K, 0));
     debug_assert!(out.len() - start < 256, "a conditional jump reaches 255 instructions");
     for at in misses {
         out[at].jf = (ret - at) as u8;
@@ -202,14 +187,6 @@ fn words(address: IpAddr) -> Vec<u32> {
             (0..4).map(|i| (bits >> (96 - 32 * i)) as u32).collect()
         }
     }
-}
-
-fn stmt(code: u16, k: u32) -> Instruction {
-    Instruction { code, jt: 0, jf: 0, k }
-}
-
-fn jump(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
-    Instruction { code, jt, jf, k }
 }
 
 #[cfg(test)]
@@ -260,8 +237,8 @@ mod tests {
 
     /// Whether a guard against `flows`, followed by "accept", lets the frame pass.
     fn passes(flows: &[Flow], packet: &[u8]) -> bool {
-        let mut program = guard(flows.iter(), LinkType(DLT_EN10MB));
-        program.push(stmt(RET, 1));
+        let mut program = guard(flows.iter(), LinkType::ETHERNET);
+        program.push(Instruction::stmt(RET_K, 1));
         let protocol = Some(u16::from_be_bytes([packet[12], packet[13]]));
         run(&program, packet, packet.len() as u32, &Aux { protocol, ..Aux::default() }) == 1
     }
@@ -362,7 +339,7 @@ mod tests {
 
     #[test]
     fn there_is_no_guard_without_flows_or_where_ip_is_not_to_be_found() {
-        assert!(guard([].iter(), LinkType(DLT_EN10MB)).is_empty());
+        assert!(guard([].iter(), LinkType::ETHERNET).is_empty());
         let flows = [flow(Transport::Tcp, LOCAL, "192.0.2.9", None)];
         assert!(guard(flows.iter(), LinkType(105)).is_empty());
     }
@@ -374,6 +351,6 @@ mod tests {
                 flow(Transport::Udp, [LOCAL, LOCAL6][i % 2], ["192.0.2.9", "::9"][i % 2], None)
             })
             .collect();
-        assert!(guard(many.iter(), LinkType(DLT_EN10MB)).len() < FLOWS_MAX + 50);
+        assert!(guard(many.iter(), LinkType::ETHERNET).len() < FLOWS_MAX + 50);
     }
 }

@@ -46,11 +46,7 @@ impl From<&io::Error> for Failure {
         match e.kind() {
             ConnectionRefused | HostUnreachable | NetworkUnreachable => Self::Unreachable,
             WouldBlock => Self::NoBuffers,
-            _ => match imp::errno(e) {
-                imp::Errno::NoBuffers => Self::NoBuffers,
-                imp::Errno::TooLarge => Self::TooLarge,
-                imp::Errno::Other => Self::Other,
-            },
+            _ => imp::failure(e),
         }
     }
 }
@@ -141,19 +137,16 @@ mod imp {
     use std::net::UdpSocket;
     use std::os::fd::AsRawFd;
 
+    use nix::errno::Errno;
     use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg};
 
-    pub(super) enum Errno {
-        NoBuffers,
-        TooLarge,
-        Other,
-    }
+    use super::Failure;
 
-    pub(super) fn errno(e: &io::Error) -> Errno {
-        match e.raw_os_error().map(nix::errno::Errno::from_raw) {
-            Some(nix::errno::Errno::ENOBUFS) => Errno::NoBuffers,
-            Some(nix::errno::Errno::EMSGSIZE) => Errno::TooLarge,
-            _ => Errno::Other,
+    pub(super) fn failure(e: &io::Error) -> Failure {
+        match e.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENOBUFS) => Failure::NoBuffers,
+            Some(Errno::EMSGSIZE) => Failure::TooLarge,
+            _ => Failure::Other,
         }
     }
 
@@ -203,19 +196,15 @@ mod imp {
     use std::io;
     use std::net::UdpSocket;
 
-    pub(super) enum Errno {
-        NoBuffers,
-        TooLarge,
-        Other,
-    }
+    use super::Failure;
 
-    pub(super) fn errno(e: &io::Error) -> Errno {
+    pub(super) fn failure(e: &io::Error) -> Failure {
         match e.raw_os_error() {
             // ENOBUFS of the BSDs and WSAENOBUFS.
-            Some(55 | 10055) => Errno::NoBuffers,
+            Some(55 | 10055) => Failure::NoBuffers,
             // EMSGSIZE of the BSDs and WSAEMSGSIZE.
-            Some(40 | 10040) => Errno::TooLarge,
-            _ => Errno::Other,
+            Some(40 | 10040) => Failure::TooLarge,
+            _ => Failure::Other,
         }
     }
 
