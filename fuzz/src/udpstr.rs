@@ -67,10 +67,11 @@ pub fn udpstr_unpack(data: &[u8]) {
         packer.push(header, data);
     }
     packer.flush();
-    for at in 0..packer.datagrams() {
-        let datagram = packer.datagram(at).expect("a closed datagram");
+    let batch = packer.batch();
+    for at in 0..batch.datagrams() {
+        let datagram = batch.datagram(at).expect("a closed datagram");
         unpacker.datagram(datagram.bytes, |header, data| again.push((header, data.to_vec())));
     }
     assert!(again == packets);
-    assert_eq!(unpacker.counts().taken, packer.datagrams() as u64);
+    assert_eq!(unpacker.counts().taken, batch.datagrams() as u64);
 }

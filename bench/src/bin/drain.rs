@@ -1,19 +1,25 @@
 //! Captures over RPCAP and throws everything away, as cheaply as that goes.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::io::{self, ErrorKind, IoSliceMut, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use bench::{DaemonStats, Drained, pin};
 use clap::Parser;
-use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::{RcvBufForce, UdpGroSegment};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
 use rpcap_proto::bpf::Instruction;
 use rpcap_proto::session::{ClientSession, Event, Request};
-use rpcap_proto::wire::{AuthRequest, FilterBlock, PacketMessage, StartFlags, StartRequest, Stats};
+use rpcap_proto::udpstr::{self, Unpacker};
+use rpcap_proto::wire::{
+    AuthRequest, FilterBlock, PacketHeader, PacketMessage, StartFlags, StartRequest, Stats,
+};
 
 /// Bytes of the receive buffer.
 const BUFFER: usize = 1024 * 1024;
@@ -27,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the end is looked for. Seldom: the sender has the same core.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Capture over RPCAP (TCP), count, and say in one line of JSON what came.
+/// Capture over RPCAP, count, and say in one line of JSON what came.
 ///
 /// Prints "ready" when the capture runs. Ends when standard input does, or as --count and --idle
 /// say.
@@ -64,12 +70,120 @@ struct Cli {
     /// Core to run on
     #[arg(long)]
     core: Option<usize>,
+
+    /// Take packets by UDP, however they are framed
+    #[arg(long)]
+    udp: bool,
+
+    /// Ask for udpstr
+    #[arg(long, requires = "udp")]
+    udpstr: bool,
+
+    /// Say how long packets took
+    #[arg(long)]
+    latency: bool,
 }
 
 /// What came so far, for the thread that waits.
 #[derive(Debug, Default)]
 struct Progress {
     packets: AtomicU64,
+    ended: AtomicBool,
+}
+
+/// What came, counted.
+#[derive(Debug, Default)]
+struct Count {
+    done: Drained,
+    last_npkt: u32,
+    /// In microseconds, if they are wanted.
+    latencies: Option<Vec<f64>>,
+}
+
+impl Count {
+    fn new(cli: &Cli) -> Self {
+        Self { latencies: cli.latency.then(Vec::new), ..Self::default() }
+    }
+
+    fn packet(&mut self, header: &PacketHeader, data: &[u8]) {
+        self.done.packets += 1;
+        self.done.bytes += data.len() as u64;
+        let gap = header.npkt.wrapping_sub(self.last_npkt).wrapping_sub(1);
+        self.done.gaps += u64::from(gap);
+        self.last_npkt = header.npkt;
+        if let Some(latencies) = &mut self.latencies {
+            let stamp = Duration::new(header.secs.into(), header.micros * 1000);
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            latencies.push(now.saturating_sub(stamp).as_secs_f64() * 1e6);
+        }
+    }
+
+    fn finish(mut self) -> Drained {
+        if let Some(latencies) = &mut self.latencies
+            && !latencies.is_empty()
+        {
+            latencies.sort_by(f64::total_cmp);
+            let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
+            self.done.latency_us = [at(0.5), at(0.99), at(1.0)];
+        }
+        self.done
+    }
+}
+
+/// A socket for datagrams.
+struct Datagrams(UdpSocket);
+
+impl Datagrams {
+    fn open(local: SocketAddr) -> anyhow::Result<Self> {
+        let socket = UdpSocket::bind((local.ip(), 0)).context("a UDP socket")?;
+        setsockopt(&socket, RcvBufForce, &(64 * BUFFER)).context("SO_RCVBUFFORCE")?;
+        // Fewer, larger reads where the kernel can.
+        let _ = setsockopt(&socket, UdpGroSegment, &true);
+        socket.set_read_timeout(Some(TICK))?;
+        Ok(Self(socket))
+    }
+
+    fn port(&self) -> io::Result<u16> {
+        Ok(self.0.local_addr()?.port())
+    }
+
+    /// Reads until nothing more comes after the capture's end.
+    fn read(&self, cli: &Cli, progress: &Progress) -> anyhow::Result<Drained> {
+        let mut count = Count::new(cli);
+        let mut unpacker = Unpacker::new(cli.snaplen);
+        let mut buffer = vec![0; 65_536];
+        let mut control = nix::cmsg_space!(i32);
+        loop {
+            let ended = progress.ended.load(Relaxed);
+            let mut parts = [IoSliceMut::new(&mut buffer)];
+            let fd = self.0.as_raw_fd();
+            let (len, size) =
+                match recvmsg::<()>(fd, &mut parts, Some(&mut control), MsgFlags::empty()) {
+                    Ok(message) => {
+                        let size = message.cmsgs()?.find_map(|c| match c {
+                            ControlMessageOwned::UdpGroSegments(size) => usize::try_from(size).ok(),
+                            _ => None,
+                        });
+                        (message.bytes, size.unwrap_or(message.bytes))
+                    }
+                    Err(Errno::EAGAIN) if ended => break,
+                    Err(Errno::EAGAIN | Errno::EINTR) => continue,
+                    Err(e) => return Err(e).context("reading datagrams"),
+                };
+            for datagram in buffer[..len].chunks(size.max(1)) {
+                count.done.datagrams += 1;
+                count.done.wire_bytes += datagram.len() as u64;
+                if datagram.get(1) == Some(&udpstr::TYPE) {
+                    unpacker.datagram(datagram, |header, data| count.packet(&header, data));
+                } else if let Some(message) = PacketMessage::read(datagram, cli.snaplen)? {
+                    count.packet(&message.header, message.data);
+                }
+            }
+            progress.packets.store(count.done.packets, Relaxed);
+        }
+        unpacker.finish(|header, data| count.packet(&header, data));
+        Ok(count.finish())
+    }
 }
 
 fn main() -> anyhow::Result<()> {
@@ -80,21 +194,33 @@ fn main() -> anyhow::Result<()> {
     let mut control = Control::connect(cli.daemon)?;
     control.expect(&Request::Authenticate(AuthRequest::Null))?;
     control.expect(&Request::Open(&cli.device))?;
-    let port = match control.expect(&Request::Start(&start_request(&cli)))? {
+    let datagrams =
+        if cli.udp { Some(Datagrams::open(control.socket.local_addr()?)?) } else { None };
+    let own_port = datagrams.as_ref().map_or(Ok(0), Datagrams::port)?;
+    let port = match control.expect(&Request::Start(&start_request(&cli, own_port)))? {
         Event::Started(reply) => reply.port,
         other => bail!("the daemon answered the start with {other:?}"),
     };
-    let data =
-        TcpStream::connect((cli.daemon.ip(), port)).context("opening the data connection")?;
+    let stream = match &datagrams {
+        Some(_) => None,
+        None => Some(
+            TcpStream::connect((cli.daemon.ip(), port)).context("opening the data connection")?,
+        ),
+    };
 
     let progress = Progress::default();
     let drained = thread::scope(|scope| -> anyhow::Result<Drained> {
-        let reader = scope.spawn(|| read(data, &cli, &progress));
+        let reader = scope.spawn(|| match (stream, datagrams) {
+            (Some(stream), _) => read(stream, &cli, &progress),
+            (None, Some(datagrams)) => datagrams.read(&cli, &progress),
+            (None, None) => bail!("no data connection"),
+        });
         println!("ready");
         wait(&cli, &progress);
         // libpcap's daemon forgets its counters when the capture ends; ours are final then.
         let during = control.stats()?;
         control.expect(&Request::EndCapture)?;
+        progress.ended.store(true, Relaxed);
         let mut drained = match reader.join() {
             Ok(read) => read?,
             Err(_) => bail!("the reading thread panicked"),
@@ -116,13 +242,20 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// Everything, through a filter of one instruction, as clients without a filter ask for it.
-fn start_request(cli: &Cli) -> StartRequest {
+fn start_request(cli: &Cli, port: u16) -> StartRequest {
+    let mut flags = StartFlags::PROMISC;
+    if cli.udp {
+        flags = flags | StartFlags::DATAGRAM;
+    }
+    if cli.udpstr {
+        flags = flags | StartFlags::UDPSTR;
+    }
     let all = Instruction { code: RET_K, jt: 0, jf: 0, k: cli.snaplen };
     StartRequest {
         snaplen: cli.snaplen,
         read_timeout_ms: cli.read_timeout,
-        flags: StartFlags::PROMISC,
-        port: 0,
+        flags,
+        port,
         filter: FilterBlock { instructions: vec![all] },
     }
 }
@@ -158,8 +291,7 @@ fn read(mut data: TcpStream, cli: &Cli, progress: &Progress) -> anyhow::Result<D
     let _ = setsockopt(&data, RcvBufForce, &(4 * BUFFER));
     let mut buffer = vec![0; BUFFER];
     let mut filled = 0;
-    let mut done = Drained::default();
-    let mut last_npkt = 0;
+    let mut count = Count::new(cli);
     loop {
         let n = match data.read(&mut buffer[filled..]) {
             Ok(n) => n,
@@ -172,16 +304,18 @@ fn read(mut data: TcpStream, cli: &Cli, progress: &Progress) -> anyhow::Result<D
         filled += n;
         let mut rest = &buffer[..filled];
         while let Some(message) = PacketMessage::read(rest, cli.snaplen)? {
-            done.packets += 1;
-            done.bytes += message.data.len() as u64;
-            done.gaps += u64::from(message.header.npkt.wrapping_sub(last_npkt).wrapping_sub(1));
-            last_npkt = message.header.npkt;
+            count.packet(&message.header, message.data);
             rest = &rest[message.size..];
         }
-        progress.packets.store(done.packets, Relaxed);
+        count.done.wire_bytes += n as u64;
+        progress.packets.store(count.done.packets, Relaxed);
         let left = rest.len();
         if n == 0 {
-            return if left == 0 { Ok(done) } else { bail!("the last message is cut off") };
+            return if left == 0 {
+                Ok(count.finish())
+            } else {
+                bail!("the last message is cut off")
+            };
         }
         buffer.copy_within(filled - left..filled, 0);
         filled = left;

@@ -9,9 +9,11 @@
 //! * [`session`]: the two ends of a control connection as state machines.
 //! * [`bpf`]: filter programs, validated, clamped and printed.
 //! * [`udpstr`]: packets packed into datagrams and back.
+//! * [`batch`]: what is sent at a time: datagrams end to end, as `UDP_SEGMENT` wants them.
 //!
 //! The format itself is told in `docs/protocol.md`.
 
+pub mod batch;
 pub mod bpf;
 pub mod deframe;
 pub mod session;

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use rpcap_proto::udpstr::{MTU_MAX, MTU_MIN};
+
 use crate::allow::AllowList;
+use crate::transport::{Core, Options, Threads, place};
 
 const AFTER_HELP: &str = "\
 SIGNALS
@@ -54,6 +57,60 @@ pub struct Cli {
           value_parser = clap::value_parser!(u64).range(4096..=1 << 40))]
     pub buffer: u64,
 
+    /// Bytes of a UDP datagram that several packets share (udpstr), 256 to 65000; 0: one packet in
+    /// each, as libpcap's clients expect. A datagram is never larger than the path takes [default:
+    /// 1472 for clients that ask for udpstr, 0 for others]
+    #[arg(short = 't', long, value_name = "BYTES", value_parser = udpstr_mtu)]
+    pub udpstr_mtu: Option<usize>,
+
+    /// Most milliseconds that a packet waits for others on this host
+    #[arg(long, value_name = "MS", default_value = "10", value_parser = milliseconds)]
+    pub latency: Duration,
+
+    /// Bytes of a UDP data connection's send buffer; below 16384: the default
+    #[arg(short = 'u', long, value_name = "BYTES", default_value_t = SEND_BUFFER)]
+    pub send_buffer: u32,
+
+    /// Wait for as long as it takes while a UDP data connection's send buffer is full, instead of
+    /// giving a datagram up after 100 ms
+    #[arg(short = 'g', long)]
+    pub blocking_send: bool,
+
+    /// Let packets that do not fit into one datagram travel in fragments of IP, instead of cutting
+    /// them off; concerns UDP with one packet in each datagram
+    #[arg(long)]
+    pub allow_fragments: bool,
+
+    /// Capture and count, but send no packets
+    #[arg(short = 'y', long)]
+    pub dry_run: bool,
+
+    /// "single": one thread captures and sends; N: the same, on core N; A,B: one captures on core
+    /// A, another one sends on core B; -1: on any core
+    #[arg(short = 'c', long, value_name = "CORES", default_value = "single",
+          value_parser = threads, allow_hyphen_values = true)]
+    pub threads: Threads,
+
+    /// Nice values of the thread that captures and of the one that sends, 1000: leave it as it is
+    #[arg(short = 'e', long, value_name = "A,B", default_value = "1000,1000",
+          value_parser = nice, allow_hyphen_values = true)]
+    pub nice: (Option<i32>, Option<i32>),
+
+    /// Millions of bytes between the thread that captures and the one that sends
+    #[arg(short = 'm', long, value_name = "MB", default_value_t = 64,
+          value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub queue_megabytes: u32,
+
+    /// Packets between the thread that captures and the one that sends; rounded up to a power of
+    /// two, and at least a batch
+    #[arg(short = 'k', long, value_name = "PACKETS", default_value_t = 65_536,
+          value_parser = clap::value_parser!(u32).range(8..=1 << 30))]
+    pub queue_packets: u32,
+
+    /// Log the statistics whenever a client asks for them: since it last asked, and in all
+    #[arg(short = 'S', long)]
+    pub log_statistics: bool,
+
     /// Port to listen on for data connections, where the client opens them [default: any free one]
     #[arg(long, value_name = "PORT")]
     pub data_port: Option<u16>,
@@ -85,6 +142,72 @@ pub struct Cli {
     /// Log what only a developer wants to know
     #[arg(long)]
     pub debug: bool,
+}
+
+/// Bytes of a UDP data connection's send buffer: a ring's worth may come in one go.
+const SEND_BUFFER: u32 = 8 * 1024 * 1024;
+
+impl Cli {
+    /// How packets are sent. An error is something that this host cannot do.
+    pub fn transport(&self) -> Result<Options, String> {
+        let cores = match self.threads {
+            Threads::One(core) => [core, None],
+            Threads::Two(capture, send) => [capture, send],
+        };
+        for core in cores.into_iter().flatten() {
+            place::check(core).map_err(|e| format!("--threads: {e}"))?;
+        }
+        let send_buffer = if self.send_buffer < 16_384 { SEND_BUFFER } else { self.send_buffer };
+        Ok(Options {
+            send_buffer: send_buffer as usize,
+            blocking: self.blocking_send,
+            dry_run: self.dry_run,
+            fragments: self.allow_fragments,
+            threads: self.threads,
+            nice: self.nice,
+            queue_bytes: self.queue_megabytes as usize * 1_000_000,
+            queue_packets: self.queue_packets.next_power_of_two() as usize,
+        })
+    }
+}
+
+fn udpstr_mtu(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(mtu) if mtu == 0 || (MTU_MIN..=MTU_MAX).contains(&mtu) => Ok(mtu),
+        _ => Err(format!("expected 0 or a number from {MTU_MIN} to {MTU_MAX}")),
+    }
+}
+
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(ms @ 1..=60_000) => Ok(Duration::from_millis(ms)),
+        _ => Err("expected a number of milliseconds from 1 to 60000".to_owned()),
+    }
+}
+
+fn threads(text: &str) -> Result<Threads, String> {
+    let core = |text: &str| match text.trim() {
+        "-1" => Ok(None),
+        n => n
+            .parse()
+            .map(Core::Some)
+            .map_err(|_| "expected single, N or A,B, with cores from 0, or -1 for any".to_owned()),
+    };
+    match text.split_once(',') {
+        _ if text == "single" => Ok(Threads::One(None)),
+        None => core(text).map(Threads::One),
+        Some((capture, send)) => Ok(Threads::Two(core(capture)?, core(send)?)),
+    }
+}
+
+fn nice(text: &str) -> Result<(Option<i32>, Option<i32>), String> {
+    let value = |text: &str| match text.trim().parse() {
+        Ok(1000) => Ok(None),
+        Ok(n @ -20..=19) => Ok(Some(n)),
+        _ => Err("expected A,B, each from -20 to 19, or 1000".to_owned()),
+    };
+    let (capture, send) = text.split_once(',').unwrap_or((text, "1000"));
+    Ok((value(capture)?, value(send)?))
 }
 
 /// A savefile that stands in for an interface.
@@ -153,8 +276,45 @@ mod tests {
             ["rpcapd", "-z", "0"],
             ["rpcapd", "-p", "65536"],
             ["rpcapd", "-l", "10.0.0.0/33"],
+            ["rpcapd", "--latency", "0"],
+            ["rpcapd", "-c", "two"],
+            ["rpcapd", "-c", "0,1,2"],
+            ["rpcapd", "-c", "-2"],
+            ["rpcapd", "-e", "20,0"],
+            ["rpcapd", "-m", "0"],
+            ["rpcapd", "-k", "7"],
+            ["rpcapd", "-u", "-1"],
         ] {
             assert!(Cli::try_parse_from(args).is_err(), "{args:?}");
         }
+    }
+
+    #[test]
+    fn d7_105_udpstr_limits() {
+        let limit = |text| {
+            Cli::try_parse_from(["rpcapd", "-t", text]).ok().map(|cli| cli.udpstr_mtu.unwrap())
+        };
+        for (text, taken) in [("0", 0), ("256", 256), ("1472", 1472), ("65000", 65_000)] {
+            assert_eq!(limit(text), Some(taken));
+        }
+        for text in ["1", "36", "37", "255", "65001", "70000", "-1", "abc", "", "1e3"] {
+            assert_eq!(limit(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_options_of_the_data_path_mean() {
+        let options = |args: &[&str]| {
+            let args = ["rpcapd"].iter().chain(args);
+            Cli::try_parse_from(args).unwrap().transport()
+        };
+        let plain = options(&[]).unwrap();
+        assert_eq!((plain.threads, plain.nice), (Threads::One(None), (None, None)));
+        assert_eq!((plain.send_buffer, plain.queue_bytes), (8 << 20, 64_000_000));
+        let set = options(&["-c", "-1,0", "-e", "-5,1000", "-k", "1000", "-u", "100"]).unwrap();
+        assert_eq!((set.threads, set.nice), (Threads::Two(None, Some(0)), (Some(-5), None)));
+        assert_eq!((set.queue_packets, set.send_buffer), (1024, 8 << 20));
+        assert_eq!(options(&["-c", "0"]).unwrap().threads, Threads::One(Some(0)));
+        assert!(options(&["-c", "100000"]).unwrap_err().contains("core 100000"));
     }
 }

@@ -1,46 +1,119 @@
 //! Where every packet of a capture went.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rpcap_proto::wire::Stats;
 
-/// The pump's counts, shared with the session.
+/// The counts of a capture's threads, shared with its session.
 ///
-/// The pump counts in memory of its own and publishes once a block, so that a packet costs no lock.
+/// Each thread counts in memory of its own and publishes once a batch, so that a packet costs no
+/// lock.
 #[derive(Debug, Default)]
-pub struct Counters(Mutex<Counts>);
+pub struct Counters {
+    taken: Mutex<Taken>,
+    sent: Mutex<Sent>,
+    way: Mutex<Way>,
+}
 
-/// What became of the packets that were captured, in packets.
+/// What was taken from the kernel's ring, in packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Taken from the kernel's ring.
+pub struct Taken {
+    /// All of it.
     pub captured: u64,
     /// Left out by sampling.
     pub sampled: u64,
+    /// Shortened, because a datagram carries no more. They count as sent.
+    pub cut: u64,
+}
+
+/// What became of the packets that were to be sent, in packets where nothing else is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
     /// Given to the data connection.
-    pub sent: u64,
+    pub packets: u64,
     /// Bytes given to the data connection, headers included.
-    pub sent_bytes: u64,
-    /// Not sent: larger than a datagram can be.
+    pub bytes: u64,
+    /// Datagrams given to the data connection.
+    pub datagrams: u64,
+    /// Not sent: in a datagram that is larger than the path takes.
     pub too_large: u64,
-    /// Not sent: the client's port was reported unreachable.
+    /// Not sent: there is no way to the client.
     pub unreachable: u64,
-    /// Not sent: the host had no room for the datagram.
+    /// Not sent: the host had no room for the datagram, for as long as it was waited.
     pub no_buffers: u64,
+    /// Not sent: the host refused the datagram.
+    pub refused: u64,
     /// Not sent: the data connection was over, or never made.
     pub closed: u64,
+    /// Not sent, as ordered (`--dry-run`).
+    pub dry_run: u64,
+    /// Reports that a datagram did not reach a listener. Which one they do not tell, and hosts
+    /// limit how many they send: this explains losses that the receiver counts.
+    pub reports: u64,
+}
+
+/// How datagrams travel, as far as it is not the same for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Way {
+    /// Most bytes in a datagram; 0 for streams.
+    pub datagram_limit: usize,
+    /// Whether the kernel takes many datagrams at a time (`UDP_SEGMENT`).
+    pub segmentation: bool,
+}
+
+/// What became of the packets that were captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// See [`Taken`].
+    pub taken: Taken,
+    /// See [`Sent`].
+    pub sent: Sent,
 }
 
 impl Counters {
-    /// Publishes the pump's counts.
-    pub fn publish(&self, counts: &Counts) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = *counts;
+    /// Publishes what was taken from the ring.
+    pub fn publish_taken(&self, taken: &Taken) {
+        *lock(&self.taken) = *taken;
+    }
+
+    /// Publishes what was sent.
+    pub fn publish_sent(&self, sent: &Sent) {
+        *lock(&self.sent) = *sent;
+    }
+
+    /// Publishes how datagrams travel from now on.
+    pub fn publish_way(&self, way: Way) {
+        *lock(&self.way) = way;
     }
 
     /// The counts as last published.
     pub fn counts(&self) -> Counts {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        // What was sent first: it is then at most what was taken.
+        let sent = *lock(&self.sent);
+        Counts { taken: *lock(&self.taken), sent }
+    }
+
+    /// How datagrams travel.
+    pub fn way(&self) -> Way {
+        *lock(&self.way)
+    }
+}
+
+/// A panic elsewhere leaves nothing half-done in these.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sent {
+    /// Packets that were to be sent and were not, of whatever cause.
+    pub fn unsent(&self) -> u64 {
+        self.too_large
+            + self.unreachable
+            + self.no_buffers
+            + self.refused
+            + self.closed
+            + self.dry_run
     }
 }
 
@@ -58,18 +131,12 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Packets that were to be sent and were not, of whatever cause.
-    pub fn unsent(&self) -> u64 {
-        let c = &self.counts;
-        c.too_large + c.unreachable + c.no_buffers + c.closed
-    }
-
     /// Whether every packet is accounted for. While a capture runs, packets are on their way and it
     /// need not be.
     pub fn holds(&self) -> bool {
-        let c = &self.counts;
-        self.received == self.dropped + c.captured
-            && c.captured == c.sampled + c.sent + self.unsent()
+        let Counts { taken, sent } = &self.counts;
+        self.received == self.dropped + taken.captured
+            && taken.captured == taken.sampled + sent.packets + sent.unsent()
     }
 
     /// The counters as the protocol carries them: the low 32 bits.
@@ -78,36 +145,95 @@ impl Ledger {
             received: self.received as u32,
             if_dropped: self.if_dropped as u32,
             kernel_dropped: self.dropped as u32,
-            sent: self.counts.sent as u32,
+            sent: self.counts.sent.packets as u32,
         }
+    }
+
+    /// What came on top of an earlier look at the same capture.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        self.with(earlier, u64::saturating_sub)
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        self.with(other, u64::saturating_add)
+    }
+
+    fn with(&self, b: &Self, f: impl Fn(u64, u64) -> u64) -> Self {
+        let (ta, tb) = (&self.counts.taken, &b.counts.taken);
+        let (sa, sb) = (&self.counts.sent, &b.counts.sent);
+        Self {
+            received: f(self.received, b.received),
+            dropped: f(self.dropped, b.dropped),
+            if_dropped: f(self.if_dropped, b.if_dropped),
+            counts: Counts {
+                taken: Taken {
+                    captured: f(ta.captured, tb.captured),
+                    sampled: f(ta.sampled, tb.sampled),
+                    cut: f(ta.cut, tb.cut),
+                },
+                sent: Sent {
+                    packets: f(sa.packets, sb.packets),
+                    bytes: f(sa.bytes, sb.bytes),
+                    datagrams: f(sa.datagrams, sb.datagrams),
+                    too_large: f(sa.too_large, sb.too_large),
+                    unreachable: f(sa.unreachable, sb.unreachable),
+                    no_buffers: f(sa.no_buffers, sb.no_buffers),
+                    refused: f(sa.refused, sb.refused),
+                    closed: f(sa.closed, sb.closed),
+                    dry_run: f(sa.dry_run, sb.dry_run),
+                    reports: f(sa.reports, sb.reports),
+                },
+            },
+        }
+    }
+
+    /// All counts, without a judgement: for a capture that runs.
+    pub fn running(&self) -> impl fmt::Display + '_ {
+        Running(self)
+    }
+}
+
+struct Running<'a>(&'a Ledger);
+
+impl fmt::Display for Running<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let l = self.0;
+        let Counts { taken, sent } = &l.counts;
+        write!(
+            f,
+            "received={} dropped={} captured={} sampled={} sent={} unsent={}",
+            l.received,
+            l.dropped,
+            taken.captured,
+            taken.sampled,
+            sent.packets,
+            sent.unsent()
+        )?;
+        for (cause, n) in [
+            ("unsent-too-large", sent.too_large),
+            ("unsent-unreachable", sent.unreachable),
+            ("unsent-no-buffers", sent.no_buffers),
+            ("unsent-refused", sent.refused),
+            ("unsent-closed", sent.closed),
+            ("unsent-dry-run", sent.dry_run),
+            ("cut", taken.cut),
+            ("datagrams", sent.datagrams),
+            ("unreachable-reports", sent.reports),
+        ] {
+            if n > 0 {
+                write!(f, " {cause}={n}")?;
+            }
+        }
+        write!(f, " if-dropped={} bytes={}", l.if_dropped, sent.bytes)
     }
 }
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let c = &self.counts;
-        write!(
-            f,
-            "received={} dropped={} captured={} sampled={} sent={} unsent={}",
-            self.received,
-            self.dropped,
-            c.captured,
-            c.sampled,
-            c.sent,
-            self.unsent()
-        )?;
-        for (cause, n) in [
-            ("too-large", c.too_large),
-            ("unreachable", c.unreachable),
-            ("no-buffers", c.no_buffers),
-            ("closed", c.closed),
-        ] {
-            if n > 0 {
-                write!(f, " unsent-{cause}={n}")?;
-            }
-        }
-        write!(f, " if-dropped={} bytes={}", self.if_dropped, c.sent_bytes)?;
-        f.write_str(if self.holds() { " balanced=yes" } else { " balanced=no" })
+        write!(f, "{} balanced={}", self.running(), if self.holds() { "yes" } else { "no" })
     }
 }
 
@@ -115,17 +241,32 @@ impl fmt::Display for Ledger {
 mod tests {
     use super::*;
 
+    fn ledger() -> Ledger {
+        let taken = Taken { captured: 9, sampled: 2, cut: 0 };
+        let sent = Sent { packets: 4, closed: 3, ..Sent::default() };
+        Ledger { received: 10, dropped: 1, if_dropped: 5, counts: Counts { taken, sent } }
+    }
+
     #[test]
     fn a_ledger_holds_only_if_nothing_is_missing() {
-        let counts = Counts { captured: 9, sampled: 2, sent: 4, closed: 3, ..Counts::default() };
-        let ledger = Ledger { received: 10, dropped: 1, if_dropped: 5, counts };
+        let ledger = ledger();
         assert!(ledger.holds());
         assert!(!Ledger { dropped: 2, ..ledger }.holds());
-        assert!(!Ledger { counts: Counts { sent: 5, ..counts }, ..ledger }.holds());
+        let mut wrong = ledger;
+        wrong.counts.sent.packets = 5;
+        assert!(!wrong.holds());
         assert_eq!(
             ledger.to_string(),
             "received=10 dropped=1 captured=9 sampled=2 sent=4 unsent=3 unsent-closed=3 \
              if-dropped=5 bytes=0 balanced=yes"
         );
+    }
+
+    #[test]
+    fn differences_and_totals() {
+        let (one, both) = (ledger(), ledger().plus(&ledger()));
+        assert_eq!((both.received, both.counts.sent.closed), (20, 6));
+        assert_eq!(both.since(&one), one);
+        assert!(both.holds());
     }
 }

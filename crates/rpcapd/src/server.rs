@@ -34,10 +34,12 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     if !cli.null_auth {
         tracing::warn!("nobody can log in: passwords are not available yet and -n is not given");
     }
+    let transport = cli.transport().map_err(anyhow::Error::msg)?;
     let mut poll = Poll::new().context("creating the event queue")?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKE).context("creating the waker")?);
     let shared = Arc::new(Shared {
         cli: cli.clone(),
+        transport,
         own: Arc::new(OwnTraffic::new(cli.capture_own_traffic)),
         shutdown: AtomicBool::new(false),
     });

@@ -9,25 +9,28 @@ use std::time::{Duration, Instant};
 use mio::Waker;
 use rpcap_proto::bpf::Program;
 use rpcap_proto::session::{
-    Action, Config, DaemonSession, Direction, EndReason, Next, Note, Start, Timers,
+    Action, Config, DaemonSession, DataChannel, Direction, EndReason, Next, Note, Start, Timers,
 };
-use rpcap_proto::wire::{ErrorCode, StartReply, Stats, write_error};
+use rpcap_proto::wire::{ErrorCode, StartFlags, StartReply, Stats, write_error};
 
 use crate::cli::Cli;
 use crate::control::{Control, ReadResult};
 use crate::devices::{self, Kind};
 use crate::ledger::Ledger;
 use crate::own::{Hidden, OwnTraffic, Watched};
-use crate::pump::{DataPath, Event, Running};
+use crate::pump::{DataPath, Event, Plan, Running};
+use crate::transport::{self, Framing};
 
-/// Longest time that the kernel gathers packets in a block before it gives it out.
-const BLOCK_TIMEOUT_MAX: Duration = Duration::from_millis(10);
+/// Bytes of a udpstr datagram where nobody chose: what Ethernet carries.
+const UDPSTR_MTU: usize = 1472;
 
 /// What all sessions share.
 #[derive(Debug)]
 pub struct Shared {
     /// The command line.
     pub cli: Cli,
+    /// How packets are sent, as it says there.
+    pub transport: transport::Options,
     /// What no capture may contain.
     pub own: Arc<OwnTraffic>,
     /// Whether the daemon is about to end.
@@ -88,6 +91,8 @@ struct Session<'a> {
     running: Option<Capturing>,
     /// The ledger of the last capture, for those who ask after it ended.
     last: Ledger,
+    /// The ledger when the client last asked for it during this capture.
+    asked: Ledger,
     events: Receiver<Event>,
     tell: Sender<Event>,
     waker: Arc<Waker>,
@@ -113,6 +118,7 @@ impl<'a> Session<'a> {
             epoch: Instant::now(),
             running: None,
             last: Ledger::default(),
+            asked: Ledger::default(),
             events,
             tell,
             waker: control.waker(),
@@ -243,10 +249,32 @@ impl<'a> Session<'a> {
         text
     }
 
-    fn stats(&self) -> Result<Stats, capture::Error> {
-        match &self.running {
-            Some(c) => c.running.ledger().map(|l| l.stats()),
-            None => Ok(self.last.stats()),
+    fn stats(&mut self) -> Result<Stats, capture::Error> {
+        let ledger = match &self.running {
+            Some(c) => c.running.ledger()?,
+            None => self.last,
+        };
+        if self.shared.cli.log_statistics {
+            let peer = self.control.peer;
+            let way = self.running.as_ref().map(|c| c.running.way()).unwrap_or_default();
+            tracing::info!(
+                %peer, datagram_limit = way.datagram_limit, segmentation = way.segmentation,
+                "statistics since asked before: {}", ledger.since(&self.asked).running()
+            );
+            tracing::info!(%peer, "statistics in all: {}", ledger.running());
+            self.asked = ledger;
+        }
+        Ok(ledger.stats())
+    }
+
+    /// What the client's datagrams carry: as the command line says, otherwise what the client asks
+    /// for.
+    fn framing(&self, start: &Start) -> Framing {
+        match self.shared.cli.udpstr_mtu {
+            Some(0) => Framing::Messages,
+            Some(mtu) => Framing::UdpStream(mtu),
+            None if start.flags.contains(StartFlags::UDPSTR) => Framing::UdpStream(UDPSTR_MTU),
+            None => Framing::Messages,
         }
     }
 
@@ -287,7 +315,7 @@ impl<'a> Session<'a> {
             snaplen: start.snaplen,
             promisc: start.promisc,
             ring_bytes: usize::try_from(cli.buffer).unwrap_or(usize::MAX),
-            block_timeout: start.read_timeout.min(BLOCK_TIMEOUT_MAX),
+            block_timeout: start.read_timeout.min(cli.latency),
             direction: match start.direction {
                 Direction::Both => capture::Direction::Both,
                 Direction::In => capture::Direction::In,
@@ -303,10 +331,14 @@ impl<'a> Session<'a> {
         let hide = |flow| self.shared.own.hide(flow);
         let (data, hidden) = DataPath::open(start.data, local, peer, cli.data_port, hide)
             .map_err(|e| e.to_string())?;
+        let framing = self.framing(start);
+        let udpstr = matches!((start.data, framing), (DataChannel::Udp(_), Framing::UdpStream(_)));
+        // Only what the client offered is confirmed.
+        let offered = start.flags.contains(StartFlags::UDPSTR);
         let reply = StartReply {
             buffer_size: u32::try_from(capture.ring_bytes()).unwrap_or(u32::MAX),
             port: data.port(),
-            extensions: 0,
+            extensions: if udpstr && offered { StartFlags::UDPSTR.0 } else { 0 },
         };
         let device = start.device.escape_debug().to_string();
         if let Some(asked) = capture.ring_shrunk() {
@@ -317,7 +349,7 @@ impl<'a> Session<'a> {
         }
         tracing::info!(
             %peer, device, snaplen = start.snaplen, promisc = start.promisc,
-            filter = start.filter.instructions().len(), data = ?start.data,
+            filter = start.filter.instructions().len(), data = ?start.data, udpstr,
             sampling = ?start.sampling, ring = capture.ring_bytes(), "capture started"
         );
         let (tell, waker) = (self.tell.clone(), Arc::clone(&self.waker));
@@ -326,7 +358,10 @@ impl<'a> Session<'a> {
             let _ = tell.send(event);
             let _ = waker.wake();
         };
-        let running = Running::start(&start.device, capture, data, start.sampling, tell)
+        let options = self.shared.transport.clone();
+        let plan = Plan { sampling: start.sampling, framing, options };
+        self.asked = Ledger::default();
+        let running = Running::start(&start.device, capture, data, plan, tell)
             .map_err(|e| format!("starting the capture's thread: {e}"))?;
         self.running = Some(Capturing { running, _hidden: hidden, _watched: watched });
         Ok(reply)

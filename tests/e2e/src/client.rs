@@ -19,7 +19,7 @@ use socket2::{Domain, Socket, Type};
 use crate::PATIENCE;
 use crate::daemon::Daemon;
 use crate::filter;
-use crate::net::within;
+use crate::net::{Namespace, within};
 use crate::savefile::Packet;
 
 /// Largest message that is accepted: a list of devices may be long.
@@ -89,9 +89,7 @@ impl Client {
     #[track_caller]
     pub fn connect(daemon: &Daemon) -> Self {
         let mut client = Self::connect_only(daemon);
-        let mut message = Vec::new();
-        AuthRequest::Null.write(&mut message).expect("nothing in it can be too long");
-        client.ask(&message, MessageType::AuthReply).expect("NULL authentication");
+        client.authenticate();
         client
     }
 
@@ -103,10 +101,29 @@ impl Client {
         client
     }
 
+    /// Connects from another namespace than the daemon's, and authenticates as nobody.
+    #[track_caller]
+    pub fn connect_from(namespace: &Namespace, daemon: SocketAddr) -> Self {
+        let mut client = Self::connect_to(namespace.name().to_owned(), daemon);
+        client.authenticate();
+        client
+    }
+
+    #[track_caller]
+    fn authenticate(&mut self) {
+        let mut message = Vec::new();
+        AuthRequest::Null.write(&mut message).expect("nothing in it can be too long");
+        self.ask(&message, MessageType::AuthReply).expect("NULL authentication");
+    }
+
     /// Connects.
     #[track_caller]
     pub fn connect_only(daemon: &Daemon) -> Self {
-        let (namespace, daemon) = (daemon.namespace().to_owned(), daemon.address());
+        Self::connect_to(daemon.namespace().to_owned(), daemon.address())
+    }
+
+    #[track_caller]
+    fn connect_to(namespace: String, daemon: SocketAddr) -> Self {
         let stream = within(&namespace, || TcpStream::connect(daemon).expect("connecting"));
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");

@@ -279,7 +279,7 @@ fn d7_099_an_unreachable_udp_port_is_counted_and_the_session_lives() {
     client.close();
     let ledgers = daemon.finish();
     assert_eq!(ledgers[0].get("received"), 200);
-    assert!(ledgers[0].get("unsent-unreachable") > 0, "{:?}", ledgers[0]);
+    assert!(ledgers[0].get("unreachable-reports") > 0, "{:?}", ledgers[0]);
 }
 
 #[test]

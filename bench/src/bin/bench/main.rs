@@ -16,7 +16,7 @@ use clap::{Parser, ValueEnum};
 
 use place::{Place, Via};
 use report::Row;
-use subject::{Bench, Load, Subject};
+use subject::{Bench, Data, Load, Subject};
 use syscalls::Tracer;
 
 /// Measure our rpcapd and libpcap's, in turn, over a veth pair; print tables in markdown.
@@ -55,9 +55,17 @@ struct Cli {
     #[arg(long)]
     libpcap: Option<PathBuf>,
 
+    /// The floor [default: beside this program]
+    #[arg(long)]
+    floor: Option<PathBuf>,
+
     /// Measure ours only
     #[arg(long)]
     only_ours: bool,
+
+    /// How packets are forwarded; may be repeated [default: tcp and udpstr]
+    #[arg(long, value_enum)]
+    data: Vec<Data>,
 
     /// The way of RPCAP between daemon and receiver
     #[arg(long, value_enum, default_value_t = Via::Veth)]
@@ -105,6 +113,8 @@ enum Mode {
     Syscalls,
     /// The highest rate without loss
     MaxRate,
+    /// How long packets take, when there are few of them
+    Latency,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -138,7 +148,7 @@ fn main() -> anyhow::Result<()> {
         bench.daemon_core, bench.sender_core, bench.receiver_core
     ));
     notes.push(format!(
-        "RPCAP with TCP data over {way}; snaplen {}, read timeout {} ms; receiver {}",
+        "RPCAP over {way}; snaplen {}, read timeout {} ms; receiver {}",
         cli.snaplen,
         cli.read_timeout,
         match cli.poll {
@@ -160,7 +170,12 @@ fn main() -> anyhow::Result<()> {
                     sample.method, cli.rounds
                 ));
             }
-            ("CPU per packet and loss", report::cpu_table(&rows))
+            let tables = format!("{}\n{}", report::cpu_table(&rows), report::cost_table(&rows));
+            ("CPU per packet and loss", tables)
+        }
+        Mode::Latency => {
+            let rows = cpu(&mut bench, &cli, &subjects, &loads)?;
+            ("Latency", report::latency_table(&rows))
         }
         Mode::Syscalls => ("System calls", trace(&mut bench, &subjects, &loads)?),
         Mode::MaxRate => ("Highest loss-free rate", max_rate(&mut bench, &subjects, &loads)?),
@@ -187,8 +202,10 @@ fn subjects(
     notes: &mut Vec<String>,
 ) -> anyhow::Result<Vec<Subject>> {
     let ours = cli.ours.clone().unwrap_or_else(|| tools.join("rpcapd"));
-    let mut subjects = vec![Subject { name: "ours", program: ours, arguments: Vec::new() }];
+    let mut subjects = vec![Subject { name: "ours", program: ours, udpstr: true }];
     if !cli.only_ours {
+        let floor = cli.floor.clone().unwrap_or_else(|| tools.join("floor"));
+        subjects.push(Subject { name: "floor", program: floor, udpstr: true });
         let program = match &cli.libpcap {
             Some(program) => program.clone(),
             None => {
@@ -204,7 +221,7 @@ fn subjects(
             let version = text.lines().find(|l| l.starts_with("libpcap ")).unwrap_or("");
             notes.push(format!("libpcap's daemon is of {version}, as Debian patches it"));
         }
-        subjects.push(Subject { name: "libpcap", program, arguments: Vec::new() });
+        subjects.push(Subject { name: "libpcap", program, udpstr: false });
     }
     for subject in &subjects {
         if !subject.program.exists() {
@@ -221,16 +238,27 @@ fn loads(cli: &Cli) -> anyhow::Result<Vec<Load>> {
             workloads.push(text.parse().map_err(anyhow::Error::msg)?);
         }
     }
-    let seconds = cli.seconds.unwrap_or(if cli.mode == Mode::Cpu { 10.0 } else { 2.0 });
-    let load = |workload: Workload| {
+    let mut ways = cli.data.clone();
+    if ways.is_empty() {
+        ways = vec![Data::Tcp, Data::Udpstr];
+    }
+    let seconds = cli.seconds.unwrap_or(match cli.mode {
+        Mode::Cpu => 10.0,
+        Mode::Latency => 20.0,
+        Mode::MaxRate | Mode::Syscalls => 2.0,
+    });
+    let load = |workload: &Workload, data| {
         let rate = cli.rate.unwrap_or(match cli.mode {
             Mode::Syscalls => 1000,
-            Mode::Cpu | Mode::MaxRate => usual_rate(&workload),
+            Mode::Latency => 20,
+            Mode::Cpu | Mode::MaxRate => usual_rate(workload),
         });
         let count = (rate as f64 * seconds) as u64;
-        Load { workload, rate, count }
+        let latency = cli.mode == Mode::Latency;
+        Load { workload: workload.clone(), data, rate, count, latency }
     };
-    Ok(workloads.into_iter().map(load).collect())
+    let every = ways.iter().flat_map(|data| workloads.iter().map(|w| load(w, *data)));
+    Ok(every.collect())
 }
 
 /// A rate at which neither daemon drops, on a core of a server of these days.
@@ -246,7 +274,7 @@ fn usual_rate(workload: &Workload) -> u64 {
 /// A number is worth something only for a daemon that does the job.
 fn preflight(bench: &mut Bench, subjects: &[Subject], loads: &[Load]) -> anyhow::Result<()> {
     for subject in subjects {
-        for load in loads {
+        for load in loads.iter().filter(|load| subject.can(load.data)) {
             let load = Load { rate: 5000, count: 1000, ..load.clone() };
             let sample = bench.measure(subject, &load)?;
             if !sample.is_exact() {
@@ -272,7 +300,7 @@ fn cpu(
     let mut rows = Vec::new();
     for load in loads {
         let first = rows.len();
-        rows.extend(subjects.iter().map(|subject| Row {
+        rows.extend(subjects.iter().filter(|s| s.can(load.data)).map(|subject| Row {
             subject: subject.clone(),
             load: load.clone(),
             samples: Vec::new(),
@@ -282,8 +310,9 @@ fn cpu(
             for row in &mut rows[first..] {
                 let sample = bench.measure(&row.subject, load)?;
                 eprintln!(
-                    "{} {}, round {round}: {:.3} µs/packet, {} lost of {}, {:.0}/s",
+                    "{} {} {}, round {round}: {:.3} µs/packet, {} lost of {}, {:.0}/s",
                     load.workload,
+                    load.data.name(),
                     row.subject.name,
                     sample.micros_per_packet(),
                     sample.lost(),
@@ -300,7 +329,7 @@ fn cpu(
 fn trace(bench: &mut Bench, subjects: &[Subject], loads: &[Load]) -> anyhow::Result<String> {
     let mut rows = Vec::new();
     for load in loads {
-        for subject in subjects {
+        for subject in subjects.iter().filter(|s| s.can(load.data)) {
             let (sample, calls) =
                 bench.measure_with(subject, load, Tracer::attach, Tracer::finish)?;
             let row = Row { subject: subject.clone(), load: load.clone(), samples: vec![sample] };
@@ -316,7 +345,7 @@ fn max_rate(bench: &mut Bench, subjects: &[Subject], loads: &[Load]) -> anyhow::
     let mut rows = Vec::new();
     for load in loads {
         let seconds = load.count as f64 / load.rate.max(1) as f64;
-        for subject in subjects {
+        for subject in subjects.iter().filter(|s| s.can(load.data)) {
             let mut row = Row { subject: subject.clone(), load: load.clone(), samples: Vec::new() };
             let (mut good, mut bad, mut rate) = (0, None, load.rate);
             let mut steps = 0;
@@ -330,8 +359,9 @@ fn max_rate(bench: &mut Bench, subjects: &[Subject], loads: &[Load]) -> anyhow::
                 }
                 let reached = sample.sent.rate > rate as f64 * 0.97;
                 eprintln!(
-                    "{} {} at {rate}/s: {} lost of {}, {:.0}/s",
+                    "{} {} {} at {rate}/s: {} lost of {}, {:.0}/s",
                     load.workload,
+                    load.data.name(),
                     subject.name,
                     sample.lost(),
                     sample.sent.packets,

@@ -36,14 +36,15 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 /// CPU and loss. The first subject of every workload is what the others are compared to.
 pub(crate) fn cpu_table(rows: &[Row]) -> String {
     let mut out = String::from(
-        "| packets | daemon | asked /s | sent /s | sent | lost | dropped by kernel | late, ms | \
+        "| packets | by | daemon | asked /s | sent /s | sent | lost | dropped by kernel | late, ms | \
          CPU µs/packet: median | min–max | ratio | ksoftirqd |\n\
-         |---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+         |---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
     );
     let mut base = f64::NAN;
     let mut last = None;
     for row in rows {
-        if last.replace(&row.load.workload) != Some(&row.load.workload) {
+        let this = (&row.load.workload, row.load.data);
+        if last.replace(this) != Some(this) {
             base = row.median();
         }
         let each: Vec<f64> = row.samples.iter().map(Sample::micros_per_packet).collect();
@@ -53,9 +54,10 @@ pub(crate) fn cpu_table(rows: &[Row]) -> String {
         let late = row.samples.iter().map(|s| s.sent.late_ms).fold(0.0, f64::max);
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {:.0} | {} | {} | {} | {late:.1} | {:.3} | {min:.3}–{max:.3} | \
-             {:.1} | {:.3} |",
+            "| {} | {} | {} | {} | {:.0} | {} | {} | {} | {late:.1} | {:.3} | \
+             {min:.3}–{max:.3} | {:.2} | {:.3} |",
             row.load.workload,
+            row.load.data.name(),
             row.subject.name,
             row.load.rate,
             median(row.samples.iter().map(|s| s.sent.rate).collect()),
@@ -70,11 +72,60 @@ pub(crate) fn cpu_table(rows: &[Row]) -> String {
     out
 }
 
+/// What else it costs: bytes on the wire, and memory.
+pub(crate) fn cost_table(rows: &[Row]) -> String {
+    let mut out = String::from(
+        "| packets | by | daemon | bytes on the wire for a captured byte | datagrams per 1000 packets \
+         | fragments | memory, MiB: idle | at most |\n|---|---|---|--:|--:|--:|--:|--:|\n",
+    );
+    for row in rows {
+        let sum = |f: fn(&Sample) -> u64| row.samples.iter().map(f).sum::<u64>();
+        let most = |i: usize| row.samples.iter().map(|s| s.memory[i]).max().unwrap_or(0);
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {:.4} | {:.1} | {} | {:.1} | {:.1} |",
+            row.load.workload,
+            row.load.data.name(),
+            row.subject.name,
+            sum(|s| s.drained.wire_bytes) as f64 / sum(|s| s.drained.bytes).max(1) as f64,
+            sum(|s| s.drained.datagrams) as f64 * 1e3 / sum(|s| s.drained.packets).max(1) as f64,
+            sum(|s| s.fragments),
+            most(0) as f64 / 1024.0,
+            most(1) as f64 / 1024.0,
+        );
+    }
+    out
+}
+
+/// How long packets took.
+pub(crate) fn latency_table(rows: &[Row]) -> String {
+    let mut out = String::from(
+        "| packets | by | daemon | sent /s | sent | lost | ms until it was there: half of them | \
+         99 of 100 | all |\n|---|---|---|--:|--:|--:|--:|--:|--:|\n",
+    );
+    for row in rows {
+        for sample in &row.samples {
+            let [half, most, all] = sample.drained.latency_us.map(|us| us / 1e3);
+            let _ = writeln!(
+                out,
+                "| {} | {} | {} | {:.0} | {} | {} | {half:.2} | {most:.2} | {all:.2} |",
+                row.load.workload,
+                row.load.data.name(),
+                row.subject.name,
+                sample.sent.rate,
+                sample.sent.packets,
+                sample.lost(),
+            );
+        }
+    }
+    out
+}
+
 /// System calls, by name.
 pub(crate) fn syscall_table(rows: &[(Row, Vec<(String, u64)>)]) -> String {
     let mut out = String::from(
-        "| packets | daemon | sent /s | sent | lost | system calls per 1000 packets | of which |\n\
-         |---|---|--:|--:|--:|--:|---|\n",
+        "| packets | by | daemon | sent /s | sent | lost | system calls per 1000 packets | of which \
+         |\n|---|---|---|--:|--:|--:|--:|---|\n",
     );
     for (row, calls) in rows {
         for sample in &row.samples {
@@ -83,8 +134,9 @@ pub(crate) fn syscall_table(rows: &[(Row, Vec<(String, u64)>)]) -> String {
                 calls.iter().map(|(name, n)| format!("{name} {:.2}", per(*n))).collect();
             let _ = writeln!(
                 out,
-                "| {} | {} | {:.0} | {} | {} | {:.2} | {} |",
+                "| {} | {} | {} | {:.0} | {} | {} | {:.2} | {} |",
                 row.load.workload,
+                row.load.data.name(),
                 row.subject.name,
                 sample.sent.rate,
                 sample.sent.packets,
@@ -100,19 +152,20 @@ pub(crate) fn syscall_table(rows: &[(Row, Vec<(String, u64)>)]) -> String {
 /// The highest rates.
 pub(crate) fn rate_table(rows: &[Row]) -> String {
     let mut out = String::from(
-        "| packets | daemon | highest loss-free packets/s | Mbit/s | CPU µs/packet | \
-         limited by |\n|---|---|--:|--:|--:|---|\n",
+        "| packets | by | daemon | highest loss-free packets/s | Mbit/s | CPU µs/packet | \
+         limited by |\n|---|---|---|--:|--:|--:|---|\n",
     );
     for row in rows {
         let Some(sample) = row.samples.last() else {
-            let _ =
-                writeln!(out, "| {} | {} | none | | | loss |", row.load.workload, row.subject.name);
+            let (packets, by) = (&row.load.workload, row.load.data.name());
+            let _ = writeln!(out, "| {packets} | {by} | {} | none | | | loss |", row.subject.name);
             continue;
         };
         let _ = writeln!(
             out,
-            "| {} | {} | {:.0} | {:.0} | {:.3} | {} |",
+            "| {} | {} | {} | {:.0} | {:.0} | {:.3} | {} |",
             row.load.workload,
+            row.load.data.name(),
             row.subject.name,
             sample.sent.rate,
             sample.sent.bytes as f64 * 8.0 / sample.sent.seconds / 1e6,

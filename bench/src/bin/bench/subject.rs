@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use bench::{Drained, Sent, Workload, pin};
+use clap::ValueEnum;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::cpu::{KernelThread, Meter, stolen};
+use crate::cpu::{KernelThread, Meter, group_members, stolen};
 use crate::place::{CAPTURED, Place, SENDING};
 
 /// How long after the last packet a daemon is given to come to rest.
@@ -25,8 +26,37 @@ pub(crate) struct Subject {
     pub(crate) name: &'static str,
     /// The program.
     pub(crate) program: PathBuf,
-    /// What it is told besides where to listen.
-    pub(crate) arguments: Vec<String>,
+    /// Whether it knows `-t` and can send udpstr.
+    pub(crate) udpstr: bool,
+}
+
+/// The way of packets from daemon to receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Data {
+    /// PACKET messages on a stream.
+    Tcp,
+    /// A PACKET message in each datagram.
+    Classic,
+    /// Packets that share datagrams.
+    Udpstr,
+}
+
+impl Data {
+    /// What tables call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Classic => "UDP",
+            Self::Udpstr => "udpstr",
+        }
+    }
+}
+
+impl Subject {
+    /// Whether it can forward so.
+    pub(crate) fn can(&self, data: Data) -> bool {
+        self.udpstr || data != Data::Udpstr
+    }
 }
 
 /// How a daemon is measured.
@@ -54,12 +84,16 @@ pub(crate) struct Bench {
 /// What is sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
+    /// How it is forwarded.
+    pub(crate) data: Data,
     /// Sizes.
     pub(crate) workload: Workload,
     /// Packets per second; 0 is as fast as it goes.
     pub(crate) rate: u64,
     /// Packets.
     pub(crate) count: u64,
+    /// Whether it is asked how long they take.
+    pub(crate) latency: bool,
 }
 
 /// One measurement.
@@ -78,6 +112,10 @@ pub(crate) struct Sample {
     pub(crate) stolen: Duration,
     /// How the CPU time was measured.
     pub(crate) method: &'static str,
+    /// Fragments that the daemon's host made.
+    pub(crate) fragments: u64,
+    /// The most memory of the daemon's largest process, in KiB: before the capture, and at its end.
+    pub(crate) memory: [u64; 2],
 }
 
 impl Sample {
@@ -122,8 +160,11 @@ impl Bench {
         before: impl FnOnce(u32) -> anyhow::Result<A>,
         after: impl FnOnce(A) -> anyhow::Result<B>,
     ) -> anyhow::Result<(Sample, B)> {
-        let daemon = self.start(subject)?;
-        let drain = self.drain(daemon.port).with_context(|| format!("{}:", subject.name))?;
+        let daemon = self.start(subject, load.data)?;
+        thread::sleep(Duration::from_millis(50));
+        let idle = peak_memory(daemon.process.id());
+        let fragments = fragments()?;
+        let drain = self.drain(daemon.port, load).with_context(|| format!("{}:", subject.name))?;
         // The receiver's first reads and the daemon's last words about it are over.
         thread::sleep(Duration::from_millis(200));
         let context = before(daemon.process.id())?;
@@ -135,6 +176,7 @@ impl Bench {
         let softirq = softirqd.read() - softirq_start;
         let stolen = stolen(self.daemon_core) - stolen_start;
         let context = after(context)?;
+        let peak = peak_memory(daemon.process.id());
         let drained = drain.finish()?;
         let sample = Sample {
             sent,
@@ -143,11 +185,13 @@ impl Bench {
             softirq,
             stolen,
             method: daemon.meter.method(),
+            fragments: self::fragments()? - fragments,
+            memory: [idle, peak],
         };
         Ok((sample, context))
     }
 
-    fn start(&mut self, subject: &Subject) -> anyhow::Result<Daemon> {
+    fn start(&mut self, subject: &Subject, data: Data) -> anyhow::Result<Daemon> {
         let port = self.next_port;
         self.next_port += 1;
         // What is started inherits this thread's core.
@@ -157,7 +201,12 @@ impl Bench {
             .args(["--pdeathsig", "KILL", "--"])
             .arg(&subject.program)
             .args(["-4", "-n", "-b", self.place.server, "-p", &port.to_string()])
-            .args(&subject.arguments)
+            .args(match data {
+                _ if !subject.udpstr => &[][..],
+                Data::Tcp => &[],
+                Data::Classic => &["-t", "0"],
+                Data::Udpstr => &["-t", "1472"],
+            })
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -170,7 +219,7 @@ impl Bench {
         Ok(Daemon { process, meter, port })
     }
 
-    fn drain(&self, port: u16) -> anyhow::Result<Drain> {
+    fn drain(&self, port: u16, load: &Load) -> anyhow::Result<Drain> {
         let mut command = Command::new(self.tools.join("drain"));
         command
             .args([&format!("{}:{port}", self.place.server), CAPTURED])
@@ -180,6 +229,14 @@ impl Bench {
             .args(["--read-timeout", &self.read_timeout.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
+        match load.data {
+            Data::Tcp => &mut command,
+            Data::Classic => command.arg("--udp"),
+            Data::Udpstr => command.args(["--udp", "--udpstr"]),
+        };
+        if load.latency {
+            command.arg("--latency");
+        }
         let mut process = self.place.spawn_client(&mut command)?;
         let output = process.stdout.take().context("drain has no output")?;
         let mut drain = Drain { process, output: BufReader::new(output) };
@@ -225,6 +282,25 @@ impl Bench {
             last = now;
         }
     }
+}
+
+/// IP fragments that were made in this thread's network namespace.
+fn fragments() -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/net/snmp")?;
+    let mut lines = text.lines().filter(|l| l.starts_with("Ip:"));
+    let (names, values) = lines.next().zip(lines.next()).context("no Ip: in snmp")?;
+    let at = names.split(' ').position(|n| n == "FragCreates").context("no FragCreates")?;
+    Ok(values.split(' ').nth(at).context("no value")?.parse()?)
+}
+
+/// The most memory that any process of a group ever had, in KiB.
+fn peak_memory(group: u32) -> u64 {
+    let peak = |pid: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+        line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    };
+    group_members(group).into_iter().map(peak).max().unwrap_or(0)
 }
 
 struct Daemon {

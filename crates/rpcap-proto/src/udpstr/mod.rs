@@ -3,20 +3,18 @@
 //! Small packets share a datagram and large ones are split, so that no datagram is longer than the
 //! path takes. `docs/protocol.md`, "udpstr", has the format.
 //!
-//! * [`Packer`]: packets into datagrams, laid end to end as `UDP_SEGMENT` wants them.
+//! * [`Packer`]: packets into a [`Batch`](crate::batch::Batch) of datagrams.
 //! * [`Unpacker`]: datagrams into packets, whatever the network lost, doubled or reordered.
 //!
 //! Neither allocates per packet, neither knows a socket or a clock.
 
 mod assembler;
-mod batch;
 mod counts;
 mod header;
 mod history;
 mod pack;
 mod unpack;
 
-pub use self::batch::{Datagram, RUN_BYTES, RUN_DATAGRAMS, Run, Runs};
 pub use self::counts::Counts;
 pub use self::header::{DATAGRAM_HEADER_LEN, DatagramHeader, TYPE};
 pub use self::pack::{BATCH, InvalidMtu, MTU_MAX, MTU_MIN, Packer};

@@ -1,5 +1,5 @@
-use super::batch::{Closed, start};
-use super::{DATAGRAM_HEADER_LEN, Datagram, DatagramHeader, Runs};
+use super::{DATAGRAM_HEADER_LEN, DatagramHeader};
+use crate::batch::Batch;
 use crate::wire::{PACKET_HEADER_LEN, PacketHeader, SNAPLEN_MAX};
 
 /// The smallest limit to a datagram that is taken.
@@ -22,20 +22,17 @@ pub struct InvalidMtu(pub usize);
 
 /// Packets into datagrams.
 ///
-/// The datagrams of a batch lie end to end, each with the bytes it has on the wire after the UDP
-/// header. A datagram stays open until it is full or [`Self::flush`]; only closed ones are in
-/// [`Self::runs`] and [`Self::datagram`]. Numbers go on from batch to batch, whether a datagram is
-/// sent or not, so that the receiver sees what is missing.
+/// A datagram stays open until it is full or [`Self::flush`]. Numbers go on from batch to batch,
+/// whether a datagram is sent or not, so that the receiver sees what is missing.
 ///
 /// A batch [is full](Self::is_full) at [`BATCH`] bytes. The memory for that and one of the longest
-/// packets is reserved once; who sends and [clears](Self::clear) a full batch before the next
-/// packet never makes it grow.
+/// packets is reserved once; who takes a full batch away before the next packet never makes it
+/// grow.
 #[derive(Debug)]
 pub struct Packer {
     mtu: usize,
     seqno: u32,
-    bytes: Vec<u8>,
-    closed: Vec<Closed>,
+    batch: Batch,
     /// Where the open datagram starts, or would.
     start: usize,
     /// How many packets end in the open datagram.
@@ -48,20 +45,25 @@ impl Packer {
     /// For datagrams of at most `mtu` bytes, UDP and IP headers not counted.
     pub fn new(mtu: usize) -> Result<Self, InvalidMtu> {
         let mtu = valid(mtu)?;
+        Ok(Self {
+            mtu,
+            seqno: 0,
+            batch: Self::empty_batch(),
+            start: 0,
+            packets: 0,
+            headless: false,
+        })
+    }
+
+    /// A batch with the memory that is ever needed.
+    pub fn empty_batch() -> Batch {
         // At the smallest limit, so that another one makes no difference: with a header in each
         // datagram, a packet becomes longer by this share.
         let packet = PACKET_HEADER_LEN + SNAPLEN_MAX as usize;
         let split = packet.div_ceil(MTU_MIN - DATAGRAM_HEADER_LEN) + 1;
         let smallest = DATAGRAM_HEADER_LEN + PACKET_HEADER_LEN;
-        Ok(Self {
-            mtu,
-            seqno: 0,
-            bytes: Vec::with_capacity(BATCH + packet + split * DATAGRAM_HEADER_LEN),
-            closed: Vec::with_capacity(BATCH / smallest + split),
-            start: 0,
-            packets: 0,
-            headless: false,
-        })
+        let bytes = BATCH + packet + split * DATAGRAM_HEADER_LEN;
+        Batch::with_capacity(bytes, BATCH / smallest + split)
     }
 
     /// Gives the next datagram another number than 0.
@@ -93,18 +95,18 @@ impl Packer {
             self.open(Some(DATAGRAM_HEADER_LEN as u16));
         } else if self.headless {
             // Within u16 because the limit is.
-            let first = (self.bytes.len() - self.start) as u16;
-            self.bytes[self.start + 2..self.start + 4].copy_from_slice(&first.to_be_bytes());
+            let first = (self.batch.len() - self.start) as u16;
+            self.batch.patch(self.start + 2, &first.to_be_bytes());
             self.headless = false;
         }
-        self.bytes.extend_from_slice(&header.to_bytes());
+        self.batch.extend(&header.to_bytes());
         loop {
-            let room = self.mtu - (self.bytes.len() - self.start);
+            let room = self.mtu - (self.batch.len() - self.start);
             let Some((now, later)) = rest.split_at_checked(room) else {
-                self.bytes.extend_from_slice(rest);
+                self.batch.extend(rest);
                 break;
             };
-            self.bytes.extend_from_slice(now);
+            self.batch.extend(now);
             if later.is_empty() {
                 break;
             }
@@ -113,7 +115,7 @@ impl Packer {
             rest = later;
         }
         self.packets += 1;
-        if self.bytes.len() - self.start >= self.mtu - CLOSE_AT {
+        if self.batch.len() - self.start >= self.mtu - CLOSE_AT {
             self.close(false);
         }
     }
@@ -125,66 +127,40 @@ impl Packer {
         }
     }
 
-    /// Bytes of the batch, the open datagram included.
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Whether there is neither a closed nor an open datagram.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+    /// The datagrams so far.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
     }
 
     /// Whether it is time to send.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.bytes.len() >= BATCH
+        self.batch.len() >= BATCH
     }
 
-    /// How many datagrams are closed.
-    pub fn datagrams(&self) -> usize {
-        self.closed.len()
-    }
-
-    /// One of the closed datagrams.
-    pub fn datagram(&self, at: usize) -> Option<Datagram<'_>> {
-        let Closed { end, packets, continues } = *self.closed.get(at)?;
-        Some(Datagram { bytes: &self.bytes[start(&self.closed, at)..end], packets, continues })
-    }
-
-    /// The closed datagrams, in as few sends as can be.
-    pub fn runs(&self) -> Runs<'_> {
-        self.runs_from(0)
-    }
-
-    /// The same without the first ones, which were sent.
-    pub fn runs_from(&self, datagram: usize) -> Runs<'_> {
-        Runs::new(&self.bytes, &self.closed, datagram)
-    }
-
-    /// Forgets the closed datagrams; the open one stays.
-    pub fn clear(&mut self) {
-        self.bytes.copy_within(self.start.., 0);
-        self.bytes.truncate(self.bytes.len() - self.start);
-        self.closed.clear();
+    /// Takes the datagrams away, the open one closed, and leaves `batch`, which is cleared, in
+    /// their place.
+    pub fn take(&mut self, batch: &mut Batch) {
+        self.flush();
+        batch.clear();
+        std::mem::swap(&mut self.batch, batch);
         self.start = 0;
     }
 
     fn is_open(&self) -> bool {
-        self.bytes.len() > self.start
+        self.batch.len() > self.start
     }
 
     fn open(&mut self, first: Option<u16>) {
         let header = DatagramHeader { first, seqno: self.seqno };
-        self.bytes.extend_from_slice(&header.to_bytes());
+        self.batch.extend(&header.to_bytes());
         self.seqno = self.seqno.wrapping_add(1);
         self.headless = first.is_none();
     }
 
     fn close(&mut self, continues: bool) {
-        let packets = std::mem::take(&mut self.packets);
-        self.closed.push(Closed { end: self.bytes.len(), packets, continues });
-        self.start = self.bytes.len();
+        self.batch.close(std::mem::take(&mut self.packets), continues);
+        self.start = self.batch.len();
     }
 }
 
@@ -206,22 +182,21 @@ mod tests {
         // The most bytes, and the most datagrams.
         for (size, flush) in [(1000, false), (0, true)] {
             let mut packer = Packer::new(MTU_MIN).unwrap();
-            let reserved = (packer.bytes.capacity(), packer.closed.capacity());
-            while packer.len() + 8 * (size + 100) < BATCH {
+            let reserved = packer.batch().capacity();
+            while packer.batch().len() + 8 * (size + 100) < BATCH {
                 packer.push(&header, &long[..size]);
                 if flush {
                     packer.flush();
                 }
             }
-            while packer.len() < BATCH - 40 {
+            while packer.batch().len() < BATCH - 40 {
                 packer.push(&header, &[]);
             }
             assert!(!packer.is_full());
             packer.push(&header, &long);
             packer.flush();
             assert!(packer.is_full());
-            packer.clear();
-            assert_eq!((packer.bytes.capacity(), packer.closed.capacity()), reserved);
+            assert_eq!(packer.batch().capacity(), reserved);
         }
     }
 }

@@ -34,15 +34,16 @@ pub(crate) struct Sent {
 
 /// Takes the closed datagrams out.
 pub(crate) fn take(packer: &mut Packer, into: &mut Vec<Sent>) {
-    for at in 0..packer.datagrams() {
-        let datagram = packer.datagram(at).unwrap();
+    let mut batch = Packer::empty_batch();
+    packer.take(&mut batch);
+    for at in 0..batch.datagrams() {
+        let datagram = batch.datagram(at).unwrap();
         into.push(Sent {
             bytes: datagram.bytes.to_vec(),
             ends: datagram.packets,
             continues: datagram.continues,
         });
     }
-    packer.clear();
 }
 
 /// The datagrams of packets, numbered from `seqno` on, flushed after every packet that `flush`
@@ -64,9 +65,8 @@ pub(crate) fn pack(
             take(&mut packer, &mut sent);
         }
     }
-    packer.flush();
     take(&mut packer, &mut sent);
-    assert!(packer.is_empty());
+    assert!(packer.batch().is_empty());
     sent
 }
 

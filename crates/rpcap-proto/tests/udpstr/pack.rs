@@ -93,19 +93,19 @@ fn d7_105_limits_that_are_none() {
 }
 
 #[test]
-fn nothing_waits_after_a_flush_and_the_open_datagram_outlives_a_clear() {
+fn nothing_waits_after_a_batch_was_taken_and_numbers_go_on() {
     let mut packer = Packer::new(1472).unwrap();
     let [one, two] = [packet(1, 60), packet(2, 70)];
     packer.flush();
-    assert!(packer.is_empty());
-    packer.push(&one.0, &one.1);
-    assert_eq!((packer.datagrams(), packer.len()), (0, 88));
-    packer.clear();
-    packer.push(&two.0, &two.1);
-    assert_eq!((packer.datagrams(), packer.len()), (0, 178));
-    packer.flush();
+    assert!(packer.batch().is_empty());
     let mut sent = Vec::new();
-    take(&mut packer, &mut sent);
+    for (header, data) in [&one, &two] {
+        packer.push(header, data);
+        assert_eq!(packer.batch().datagrams(), 0);
+        take(&mut packer, &mut sent);
+        assert!(packer.batch().is_empty());
+    }
+    assert_eq!(sent.len(), 2);
     let got: Vec<Packet> = read(1472, 0, &sent).into_iter().map(|p| p.0).collect();
     assert_eq!(got, [one, two]);
 }

@@ -1,9 +1,10 @@
 use proptest::prelude::*;
-use rpcap_proto::udpstr::{Packer, RUN_BYTES, RUN_DATAGRAMS};
+use rpcap_proto::batch::{Batch, RUN_BYTES, RUN_DATAGRAMS};
+use rpcap_proto::udpstr::Packer;
 
 use super::model::*;
 
-fn batch(mtu: usize, sizes: &[usize], flush: impl Fn(usize) -> bool) -> Packer {
+fn batch(mtu: usize, sizes: &[usize], flush: impl Fn(usize) -> bool) -> Batch {
     let mut packer = Packer::new(mtu).unwrap();
     for (i, (header, data)) in packets(sizes).iter().enumerate() {
         packer.push(header, data);
@@ -11,21 +12,23 @@ fn batch(mtu: usize, sizes: &[usize], flush: impl Fn(usize) -> bool) -> Packer {
             packer.flush();
         }
     }
-    packer
+    let mut batch = Packer::empty_batch();
+    packer.take(&mut batch);
+    batch
 }
 
-fn shapes(packer: &Packer) -> Vec<(usize, usize)> {
-    packer.runs().map(|run| (run.segment_size, run.datagrams)).collect()
+fn shapes(batch: &Batch) -> Vec<(usize, usize)> {
+    batch.runs().map(|run| (run.segment_size, run.datagrams)).collect()
 }
 
 #[test]
 fn full_datagrams_share_a_run_that_a_shorter_one_seals() {
-    let packer = batch(1472, &[64; 100], |i| i == 99);
-    assert_eq!(packer.len(), 100 * 84 + 6 * 8);
+    let sent = batch(1472, &[64; 100], |i| i == 99);
+    assert_eq!(sent.len(), 100 * 84 + 6 * 8);
     // In the third datagram a packet ends so near the limit that no other starts.
-    let sizes = [0, 1, 2, 3, 4, 5].map(|at| packer.datagram(at).unwrap().bytes.len());
+    let sizes = [0, 1, 2, 3, 4, 5].map(|at| sent.datagram(at).unwrap().bytes.len());
     assert_eq!(sizes, [1472, 1472, 1448, 1472, 1472, 1112]);
-    assert_eq!(shapes(&packer), [(1472, 3), (1472, 3)]);
+    assert_eq!(shapes(&sent), [(1472, 3), (1472, 3)]);
     let long = batch(1472, &[50_000; 3], |i| i == 2);
     assert_eq!(shapes(&long), [(1472, 44), (1472, 44), (1472, 15)]);
     let small = batch(256, &[50_000], |_| true);
@@ -34,8 +37,8 @@ fn full_datagrams_share_a_run_that_a_shorter_one_seals() {
 
 #[test]
 fn a_longer_datagram_starts_a_run() {
-    let packer = batch(1472, &[60, 60, 900, 60, 900], |_| true);
-    assert_eq!(shapes(&packer), [(88, 2), (928, 2), (928, 1)]);
+    let sent = batch(1472, &[60, 60, 900, 60, 900], |_| true);
+    assert_eq!(shapes(&sent), [(88, 2), (928, 2), (928, 1)]);
 }
 
 proptest! {
@@ -46,14 +49,14 @@ proptest! {
         flushed in prop::collection::vec(any::<bool>(), 200),
         from in 0usize..50,
     ) {
-        let packer = batch(mtu, &sizes, |i| flushed[i]);
+        let sent = batch(mtu, &sizes, |i| flushed[i]);
         let mut next = from;
-        for run in packer.runs_from(from) {
+        for run in sent.runs_from(from) {
             prop_assert_eq!(run.first, next);
             prop_assert!(run.datagrams <= RUN_DATAGRAMS && run.bytes.len() <= RUN_BYTES);
             let (mut bytes, mut packets) = (Vec::new(), 0);
             for (i, segment) in run.bytes.chunks(run.segment_size).enumerate() {
-                let datagram = packer.datagram(next + i).unwrap();
+                let datagram = sent.datagram(next + i).unwrap();
                 prop_assert_eq!(datagram.bytes, segment);
                 bytes.extend_from_slice(segment);
                 packets += u64::from(datagram.packets);
@@ -62,6 +65,6 @@ proptest! {
             prop_assert_eq!(run.bytes.len().div_ceil(run.segment_size), run.datagrams);
             next += run.datagrams;
         }
-        prop_assert_eq!(next, packer.datagrams().max(from));
+        prop_assert_eq!(next, sent.datagrams().max(from));
     }
 }

@@ -14,9 +14,6 @@ use crate::own::{Flow, Hidden, TooMany, Transport};
 /// How long a client may take to open its data connection, or to accept ours.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Send buffer of a UDP data connection, in bytes: a ring's worth comes in one go.
-const UDP_SEND_BUFFER: usize = 8 * 1024 * 1024;
-
 /// A data connection that could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -91,11 +88,7 @@ impl DataPath {
         socket.connect_timeout(&address.into(), CONNECT_TIMEOUT).map_err(failed)?;
         let path = match transport {
             Transport::Tcp => Self::Stream(prepared(socket.into()).map_err(failed)?),
-            Transport::Udp => {
-                // As much of it as the system allows.
-                let _ = socket.set_send_buffer_size(UDP_SEND_BUFFER);
-                Self::Datagrams(socket.into())
-            }
+            Transport::Udp => Self::Datagrams(socket.into()),
         };
         Ok((path, hidden))
     }

@@ -1,30 +1,34 @@
 //! The hot loop: packets from the kernel's ring, framed into batches, given to a transport.
 //!
-//! One thread for each capture. Per packet there is no allocation, no lock, no system call and no
-//! log line; per block there is one publication of the counts and, for TCP, one write.
+//! One thread for each capture, or two. Per packet there is no allocation, no lock, no system call
+//! and no log line; per block there is one publication of the counts and, for TCP, one write.
 
 mod data;
 mod running;
 
 pub use data::{DataError, DataPath};
-pub use running::{Event, Running};
+pub use running::{Event, Plan, Running};
 
 use std::time::Duration;
 
 use capture::{Capture, Error};
+use rpcap_proto::batch::Batch;
 use rpcap_proto::wire::PacketHeader;
 
-use crate::ledger::{Counters, Counts};
+use crate::ledger::{Counters, Taken};
 use crate::sampler::Sampler;
-use crate::transport::Transport;
+use crate::transport::{Framer, Sink};
 
 /// One capture's way from the ring to the client.
-struct Pump<'a, T> {
+struct Pump<'a, F> {
     capture: &'a mut Capture,
-    transport: T,
+    framer: F,
+    sink: Box<dyn Sink>,
+    /// Empty, but while it is handed over.
+    batch: Batch,
     sampler: Sampler,
     counters: &'a Counters,
-    counts: Counts,
+    taken: Taken,
     npkt: u32,
 }
 
@@ -38,11 +42,19 @@ enum Ended {
     Device(Error),
 }
 
-impl<T: Transport> Pump<'_, T> {
+/// Gives on what was framed.
+fn hand_over<F: Framer>(framer: &mut F, batch: &mut Batch, sink: &mut dyn Sink) {
+    framer.take(batch);
+    sink.send(batch);
+    framer.limit(sink.datagram_limit());
+}
+
+impl<F: Framer> Pump<'_, F> {
     /// Forwards packets until the capture is stopped or something fails.
     fn run(mut self) -> Ended {
         let mut ended = Ended::Stopped;
         let control = self.capture.control();
+        self.framer.limit(self.sink.datagram_limit());
         loop {
             let mut block = match self.capture.next(None) {
                 Ok(capture::Event::Block(block)) => block,
@@ -57,11 +69,14 @@ impl<T: Transport> Pump<'_, T> {
                 Err(_) => break,
             };
             for packet in block.packets() {
-                self.counts.captured += 1;
+                self.taken.captured += 1;
                 let at = Duration::new(packet.ts.secs.into(), packet.ts.nanos);
                 if !self.sampler.keeps(at) {
-                    self.counts.sampled += 1;
+                    self.taken.sampled += 1;
                     continue;
+                }
+                if self.framer.is_full(packet.data.len()) {
+                    hand_over(&mut self.framer, &mut self.batch, self.sink.as_mut());
                 }
                 self.npkt = self.npkt.wrapping_add(1);
                 let header = PacketHeader {
@@ -71,19 +86,19 @@ impl<T: Transport> Pump<'_, T> {
                     len: packet.len,
                     npkt: self.npkt,
                 };
-                self.transport.push(header, packet.data, &mut self.counts);
+                self.framer.push(header, packet.data, &mut self.taken);
             }
             // The kernel gets the block back before anything waits for the peer.
             drop(block);
-            self.transport.flush(&mut self.counts);
-            self.counters.publish(&self.counts);
-            if let (Some(failure), Ended::Stopped) = (self.transport.failure(), &ended) {
+            self.counters.publish_taken(&self.taken);
+            hand_over(&mut self.framer, &mut self.batch, self.sink.as_mut());
+            if let (Some(failure), Ended::Stopped) = (self.sink.failure(), &ended) {
                 // What the ring still holds is counted as not sent, then the loop ends.
-                ended = Ended::Transport(std::io::Error::new(failure.kind(), failure.to_string()));
+                ended = Ended::Transport(failure);
                 control.stop();
             }
         }
-        self.transport.finish();
+        self.sink.finish();
         ended
     }
 }

@@ -14,9 +14,12 @@ use rpcap_proto::wire::Sampling;
 
 use super::data::{DataError, DataPath};
 use super::{Ended, Pump};
-use crate::ledger::{Counters, Ledger};
+use crate::ledger::{Counters, Ledger, Way};
 use crate::sampler::Sampler;
-use crate::transport::{Transport, datagram::Datagrams, stream::Stream};
+use crate::transport::{
+    DryRun, Framer, Framing, Messages, Options, Queue, Ready, Sink, Stream, TcpSink, Threads,
+    UdpSink, UdpStream, place,
+};
 
 /// How long the end of a capture waits while the client takes nothing.
 const DRAIN_STALL: Duration = Duration::from_secs(1);
@@ -29,6 +32,17 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 pub enum Event {
     /// It ended by itself, for this reason.
     Failed(String),
+}
+
+/// What is to be done with a capture's packets.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Which of them are delivered.
+    pub sampling: Sampling,
+    /// What is in a datagram, if the data connection has any.
+    pub framing: Framing,
+    /// See [`Options`].
+    pub options: Options,
 }
 
 /// A capture that runs.
@@ -93,7 +107,7 @@ impl Running {
         device: &str,
         capture: Capture,
         data: DataPath,
-        sampling: Sampling,
+        plan: Plan,
         tell: impl Fn(Event) + Send + 'static,
     ) -> io::Result<Self> {
         let counters = Arc::new(Counters::default());
@@ -107,7 +121,7 @@ impl Running {
         let thread = thread::Builder::new().name("pump".to_owned()).spawn({
             let (counters, stop) = (Arc::clone(&counters), Arc::clone(&stop));
             move || {
-                if let Err(reason) = forward(capture, data, sampling, &counters, &stop) {
+                if let Err(reason) = forward(capture, data, &plan, &counters, &stop) {
                     tell(Event::Failed(reason));
                 }
                 // Nobody waits if the session is gone.
@@ -143,6 +157,11 @@ impl Running {
         })
     }
 
+    /// How its datagrams travel.
+    pub fn way(&self) -> Way {
+        self.counters.way()
+    }
+
     /// Ends the capture. If the client still reads, it gets all that was captured until now.
     pub fn end(mut self, deliver_rest: bool) -> Ledger {
         self.control.stop();
@@ -165,11 +184,11 @@ impl Running {
     fn drain(&self) {
         let end = Instant::now() + DRAIN_MAX;
         loop {
-            let before = self.counters.counts().sent;
+            let before = self.counters.counts().sent.packets;
             let patience = DRAIN_STALL.min(end.saturating_duration_since(Instant::now()));
             match self.done.recv_timeout(patience) {
                 Err(RecvTimeoutError::Timeout)
-                    if Instant::now() < end && self.counters.counts().sent > before => {}
+                    if Instant::now() < end && self.counters.counts().sent.packets > before => {}
                 _ => return,
             }
         }
@@ -180,40 +199,95 @@ impl Running {
 fn forward(
     mut capture: Capture,
     data: DataPath,
-    sampling: Sampling,
-    counters: &Counters,
+    plan: &Plan,
+    counters: &Arc<Counters>,
     stop: &Stop,
 ) -> Result<(), String> {
-    let stream = |stream: TcpStream| match stop.guard(&stream) {
-        Ok(()) => Ok(Stream::new(stream)),
-        Err(e) => Err(format!("data connection: {e}")),
+    let (core, nice) = match plan.options.threads {
+        Threads::One(core) | Threads::Two(core, _) => (core, plan.options.nice.0),
     };
-    let result = match data {
-        DataPath::Datagrams(socket) => {
-            return pump(&mut capture, Datagrams::new(socket), sampling, counters);
-        }
-        DataPath::Stream(socket) => stream(socket),
+    place::settle("capture", core, nice);
+    let capture = &mut capture;
+    let opened = match data {
+        DataPath::Datagrams(socket) => match Ready::new(socket, &plan.options) {
+            Ok(ready) => return pump_datagrams(capture, ready, plan, counters),
+            Err(e) => Err(format!("data connection: {e}")),
+        },
+        DataPath::Stream(socket) => Ok(socket),
         DataPath::Listening(listening) => match listening.accept(|| stop.is_aborted()) {
-            Ok(socket) => stream(socket),
-            Err(DataError::Aborted) => return discard(&mut capture, counters),
+            Ok(socket) => Ok(socket),
+            Err(DataError::Aborted) => return discard(capture, counters),
             Err(e) => Err(e.to_string()),
         },
     };
-    match result {
-        Ok(transport) => pump(&mut capture, transport, sampling, counters),
-        Err(reason) => discard(&mut capture, counters).and(Err(reason)),
+    let guarded = opened.and_then(|stream| match stop.guard(&stream) {
+        Ok(()) => Ok(stream),
+        Err(e) => Err(format!("data connection: {e}")),
+    });
+    match guarded {
+        Ok(stream) => {
+            let sink = {
+                let counters = Arc::clone(counters);
+                move || TcpSink::new(stream, counters)
+            };
+            pump(capture, Stream::default(), sink, plan, counters)
+        }
+        Err(reason) => discard(capture, counters).and(Err(reason)),
     }
 }
 
-fn pump(
+fn pump_datagrams(
     capture: &mut Capture,
-    transport: impl Transport,
-    sampling: Sampling,
-    counters: &Counters,
+    ready: Ready,
+    plan: &Plan,
+    counters: &Arc<Counters>,
 ) -> Result<(), String> {
-    let sampler = Sampler::new(sampling);
-    let counts = counters.counts();
-    match (Pump { capture, transport, sampler, counters, counts, npkt: 0 }).run() {
+    let sink = {
+        let counters = Arc::clone(counters);
+        move || UdpSink::new(ready, counters)
+    };
+    match plan.framing {
+        Framing::Messages => pump(capture, Messages::default(), sink, plan, counters),
+        Framing::UdpStream(mtu) => match UdpStream::new(mtu) {
+            Ok(framer) => pump(capture, framer, sink, plan, counters),
+            Err(e) => discard(capture, counters).and(Err(e.to_string())),
+        },
+    }
+}
+
+/// Forwards with this framing to the sink that `make` makes, on the thread that is to use it.
+fn pump<S: Sink + 'static>(
+    capture: &mut Capture,
+    framer: impl Framer,
+    make: impl FnOnce() -> S + Send + 'static,
+    plan: &Plan,
+    counters: &Arc<Counters>,
+) -> Result<(), String> {
+    let options = &plan.options;
+    let batch = framer.empty_batch();
+    let sink: Box<dyn Sink> = match options.threads {
+        _ if options.dry_run => Box::new(DryRun::new(Arc::clone(counters))),
+        Threads::One(_) => Box::new(make()),
+        Threads::Two(_, core) => {
+            let nice = options.nice.1;
+            let make = move || {
+                place::settle("send", core, nice);
+                Box::new(make()) as Box<dyn Sink>
+            };
+            let size = batch.capacity().0;
+            match Queue::start(make, size, options.queue_bytes, options.queue_packets) {
+                Ok(queue) => Box::new(queue),
+                Err(e) => {
+                    let reason = format!("starting the thread that sends: {e}");
+                    return discard(capture, counters).and(Err(reason));
+                }
+            }
+        }
+    };
+    let sampler = Sampler::new(plan.sampling);
+    let taken = counters.counts().taken;
+    let pump = Pump { capture, framer, sink, batch, sampler, counters, taken, npkt: 0 };
+    match pump.run() {
         Ended::Stopped => Ok(()),
         Ended::Transport(e) => Err(format!("data connection: {e}")),
         Ended::Device(e) => Err(e.to_string()),
@@ -228,13 +302,14 @@ fn discard(capture: &mut Capture, counters: &Counters) -> Result<(), String> {
         match event {
             capture::Event::Block(mut block) => {
                 let n = block.packets().count() as u64;
-                counts.captured += n;
-                counts.closed += n;
+                counts.taken.captured += n;
+                counts.sent.closed += n;
             }
             capture::Event::Ended => break,
             _ => {}
         }
     }
-    counters.publish(&counts);
+    counters.publish_taken(&counts.taken);
+    counters.publish_sent(&counts.sent);
     Ok(())
 }

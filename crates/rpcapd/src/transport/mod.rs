@@ -1,26 +1,85 @@
-//! Batches of packets on their way to the client.
+//! Packets on their way to the client.
 //!
-//! A transport gathers what the pump gives it and sends a batch in one system call. It says how
-//! much went and why the rest did not, in the pump's own counts.
+//! A [`Framer`] puts the pump's packets into a batch, a [`Sink`] sends a batch in as few system
+//! calls as can be. The sink says how much went and why the rest did not.
 
-pub mod datagram;
-pub mod stream;
+mod framer;
+mod options;
+pub mod place;
+mod queue;
+mod stream;
+mod udp;
 
+use std::io;
+
+use rpcap_proto::batch::Batch;
 use rpcap_proto::wire::PacketHeader;
 
-use crate::ledger::Counts;
+pub use self::framer::{Messages, Stream, UdpStream};
+pub use self::options::{Core, Framing, Options, Threads};
+pub use self::queue::Queue;
+pub use self::stream::TcpSink;
+pub use self::udp::{Ready, UdpSink};
+use crate::ledger::{Counters, Sent, Taken};
 
-/// Where the pump's packets go.
-pub trait Transport {
-    /// Takes a packet; sends what was gathered before it if there is no room. Does not allocate.
-    fn push(&mut self, header: PacketHeader, data: &[u8], counts: &mut Counts);
+/// Bytes gathered before they are sent. Larger batches gain nothing and leave the cache.
+const BATCH: usize = 256 * 1024;
 
-    /// Sends what was gathered.
-    fn flush(&mut self, counts: &mut Counts);
+/// Packets into a batch.
+pub trait Framer {
+    /// Appends a packet. Does not allocate, unless it is longer than a whole batch.
+    fn push(&mut self, header: PacketHeader, data: &[u8], taken: &mut Taken);
+
+    /// Whether the batch is to be sent before a packet of this length.
+    fn is_full(&self, data: usize) -> bool;
+
+    /// Takes the batch away, and leaves an empty one in its place.
+    fn take(&mut self, batch: &mut Batch);
+
+    /// A batch with all the memory that one needs.
+    fn empty_batch(&self) -> Batch;
+
+    /// From now on a datagram has at most so many bytes.
+    fn limit(&mut self, _bytes: usize) {}
+}
+
+/// Where batches go.
+pub trait Sink {
+    /// Sends a batch, counts what became of it, and leaves it empty.
+    fn send(&mut self, batch: &mut Batch);
 
     /// Why nothing can be sent any more, if that is so.
-    fn failure(&self) -> Option<&std::io::Error>;
+    fn failure(&self) -> Option<io::Error> {
+        None
+    }
 
-    /// Tells the client that no more will come.
+    /// Most bytes of a datagram, as of now.
+    fn datagram_limit(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Sends what is still there and tells the client that no more will come.
     fn finish(&mut self) {}
+}
+
+/// Sends nothing.
+#[derive(Debug)]
+pub struct DryRun {
+    counters: std::sync::Arc<Counters>,
+    sent: Sent,
+}
+
+impl DryRun {
+    /// Counts in `counters`.
+    pub fn new(counters: std::sync::Arc<Counters>) -> Self {
+        Self { counters, sent: Sent::default() }
+    }
+}
+
+impl Sink for DryRun {
+    fn send(&mut self, batch: &mut Batch) {
+        self.sent.dry_run += batch.packets();
+        self.counters.publish_sent(&self.sent);
+        batch.clear();
+    }
 }

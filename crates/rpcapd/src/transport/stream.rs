@@ -1,70 +1,56 @@
-//! PACKET messages on a byte stream.
+//! Batches on a byte stream.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 
-use rpcap_proto::wire::{MESSAGE_OVERHEAD, PacketHeader};
+use rpcap_proto::batch::Batch;
 
-use super::Transport;
-use crate::ledger::Counts;
-
-/// Bytes gathered for one write. Larger ones gain nothing and leave the cache.
-const BATCH: usize = 256 * 1024;
+use super::Sink;
+use crate::ledger::{Counters, Sent};
 
 /// A TCP data connection.
 #[derive(Debug)]
-pub struct Stream {
+pub struct TcpSink {
     socket: TcpStream,
-    batch: Vec<u8>,
-    /// Packets in `batch`.
-    packets: u64,
+    counters: Arc<Counters>,
+    sent: Sent,
     failure: Option<io::Error>,
 }
 
-impl Stream {
+impl TcpSink {
     /// Sends on a connected socket in blocking mode: a slow peer holds the pump, the kernel's ring
     /// fills, and loss has one place and a number.
-    pub fn new(socket: TcpStream) -> Self {
-        Self { socket, batch: Vec::with_capacity(BATCH), packets: 0, failure: None }
+    pub fn new(socket: TcpStream, counters: Arc<Counters>) -> Self {
+        Self { socket, counters, sent: Sent::default(), failure: None }
     }
 }
 
-impl Transport for Stream {
-    #[inline]
-    fn push(&mut self, header: PacketHeader, data: &[u8], counts: &mut Counts) {
-        if self.batch.len() + MESSAGE_OVERHEAD + data.len() > BATCH {
-            self.flush(counts);
-        }
-        // A packet above the batch's size makes it grow once, by that packet and no more.
-        self.batch.extend_from_slice(&header.to_message_bytes());
-        self.batch.extend_from_slice(data);
-        self.packets += 1;
-    }
-
-    fn flush(&mut self, counts: &mut Counts) {
-        if self.packets == 0 {
+impl Sink for TcpSink {
+    fn send(&mut self, batch: &mut Batch) {
+        if batch.is_empty() {
             return;
         }
         let result = match self.failure {
-            None => self.socket.write_all(&self.batch),
+            None => self.socket.write_all(batch.bytes()),
             Some(_) => Err(io::ErrorKind::NotConnected.into()),
         };
         match result {
             Ok(()) => {
-                counts.sent += self.packets;
-                counts.sent_bytes += self.batch.len() as u64;
+                self.sent.packets += batch.packets();
+                self.sent.bytes += batch.len() as u64;
             }
             Err(e) => {
-                counts.closed += self.packets;
+                self.sent.closed += batch.packets();
                 self.failure.get_or_insert(e);
             }
         }
-        self.batch.clear();
-        self.packets = 0;
+        self.counters.publish_sent(&self.sent);
+        batch.clear();
     }
 
-    fn failure(&self) -> Option<&io::Error> {
-        self.failure.as_ref()
+    fn failure(&self) -> Option<io::Error> {
+        self.failure.as_ref().map(|e| io::Error::new(e.kind(), e.to_string()))
     }
 
     fn finish(&mut self) {
@@ -76,7 +62,9 @@ impl Transport for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rpcap_proto::wire::PacketMessage;
+    use crate::ledger::Taken;
+    use crate::transport::{Framer, Stream};
+    use rpcap_proto::wire::{MESSAGE_OVERHEAD, PacketHeader, PacketMessage};
     use std::io::Read;
     use std::net::TcpListener;
 
@@ -90,18 +78,27 @@ mod tests {
             peer.read_to_end(&mut bytes).unwrap();
             bytes
         });
-        let (mut stream, mut counts) = (Stream::new(socket), Counts::default());
+        let counters = Arc::new(Counters::default());
+        let (mut stream, mut sink) =
+            (Stream::default(), TcpSink::new(socket, Arc::clone(&counters)));
+        let mut batch = stream.empty_batch();
         let sizes = [60usize, 65_516, 262_144, 0, 1];
         for (i, size) in sizes.iter().enumerate() {
             let caplen = *size as u32;
             let npkt = i as u32 + 1;
             let header = PacketHeader { caplen, len: caplen, npkt, ..PacketHeader::default() };
-            stream.push(header, &vec![i as u8; *size], &mut counts);
+            if stream.is_full(*size) {
+                stream.take(&mut batch);
+                sink.send(&mut batch);
+            }
+            stream.push(header, &vec![i as u8; *size], &mut Taken::default());
         }
-        stream.flush(&mut counts);
-        stream.finish();
+        stream.take(&mut batch);
+        sink.send(&mut batch);
+        sink.finish();
         let bytes = reader.join().unwrap();
-        assert_eq!((counts.sent, counts.sent_bytes), (5, bytes.len() as u64));
+        let sent = counters.counts().sent;
+        assert_eq!((sent.packets, sent.bytes), (5, bytes.len() as u64));
         let mut rest = &bytes[..];
         for (i, size) in sizes.iter().enumerate() {
             let message = PacketMessage::read(rest, 262_144).unwrap().unwrap();
@@ -119,14 +116,17 @@ mod tests {
         let (peer, _) = listener.accept().unwrap();
         socket2::SockRef::from(&peer).set_linger(Some(std::time::Duration::ZERO)).unwrap();
         drop(peer);
-        let (mut stream, mut counts) = (Stream::new(socket), Counts::default());
-        for npkt in 1..=100 {
-            let header = PacketHeader { caplen: 1, len: 1, npkt, ..PacketHeader::default() };
-            stream.push(header, &[7], &mut counts);
-            stream.flush(&mut counts);
+        let counters = Arc::new(Counters::default());
+        let mut sink = TcpSink::new(socket, Arc::clone(&counters));
+        for _ in 1..=100 {
+            let mut batch = Batch::default();
+            batch.extend(&[7; 29]);
+            batch.close(1, false);
+            sink.send(&mut batch);
         }
-        assert!(stream.failure().is_some());
-        assert_eq!(counts.sent + counts.closed, 100);
-        assert!(counts.closed > 0);
+        assert!(sink.failure().is_some());
+        let sent = counters.counts().sent;
+        assert_eq!(sent.packets + sent.closed, 100);
+        assert!(sent.closed > 0);
     }
 }

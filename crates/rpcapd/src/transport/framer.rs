@@ -1,0 +1,201 @@
+use rpcap_proto::batch::Batch;
+use rpcap_proto::udpstr::{InvalidMtu, MTU_MIN, Packer};
+use rpcap_proto::wire::{MESSAGE_OVERHEAD, PacketHeader};
+
+use super::{BATCH, Framer};
+use crate::ledger::Taken;
+
+/// Most PACKET messages in a batch of datagrams.
+const DATAGRAMS: usize = 1024;
+
+/// PACKET messages end to end, for a stream.
+#[derive(Debug)]
+pub struct Stream {
+    batch: Batch,
+    packets: u32,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self { batch: Batch::with_capacity(BATCH, 1), packets: 0 }
+    }
+}
+
+impl Framer for Stream {
+    #[inline]
+    fn push(&mut self, header: PacketHeader, data: &[u8], _: &mut Taken) {
+        // A packet above the batch's size makes it grow once, by that packet and no more.
+        self.batch.extend(&header.to_message_bytes());
+        self.batch.extend(data);
+        self.packets += 1;
+    }
+
+    #[inline]
+    fn is_full(&self, data: usize) -> bool {
+        self.packets > 0 && self.batch.len() + MESSAGE_OVERHEAD + data > BATCH
+    }
+
+    fn take(&mut self, batch: &mut Batch) {
+        if self.packets > 0 {
+            self.batch.close(std::mem::take(&mut self.packets), false);
+        }
+        batch.clear();
+        std::mem::swap(&mut self.batch, batch);
+    }
+
+    fn empty_batch(&self) -> Batch {
+        Batch::with_capacity(BATCH, 1)
+    }
+}
+
+/// A PACKET message in each datagram.
+///
+/// What does not fit of a packet is cut off, as a snaplen does: there is no other way to send a
+/// part of it.
+#[derive(Debug)]
+pub struct Messages {
+    batch: Batch,
+    /// Most bytes of a packet.
+    longest: usize,
+}
+
+impl Default for Messages {
+    fn default() -> Self {
+        Self { batch: Batch::with_capacity(BATCH, DATAGRAMS), longest: usize::MAX }
+    }
+}
+
+impl Framer for Messages {
+    #[inline]
+    fn push(&mut self, header: PacketHeader, data: &[u8], taken: &mut Taken) {
+        let data = match data.get(..self.longest) {
+            Some(fits) if fits.len() < data.len() => {
+                taken.cut += 1;
+                fits
+            }
+            _ => data,
+        };
+        let header = PacketHeader { caplen: data.len() as u32, ..header };
+        self.batch.extend(&header.to_message_bytes());
+        self.batch.extend(data);
+        self.batch.close(1, false);
+    }
+
+    #[inline]
+    fn is_full(&self, data: usize) -> bool {
+        let size = MESSAGE_OVERHEAD + data.min(self.longest);
+        self.batch.datagrams() == DATAGRAMS
+            || self.batch.len() + size > BATCH && !self.batch.is_empty()
+    }
+
+    fn take(&mut self, batch: &mut Batch) {
+        batch.clear();
+        std::mem::swap(&mut self.batch, batch);
+    }
+
+    fn empty_batch(&self) -> Batch {
+        Batch::with_capacity(BATCH, DATAGRAMS)
+    }
+
+    fn limit(&mut self, bytes: usize) {
+        self.longest = bytes.saturating_sub(MESSAGE_OVERHEAD);
+    }
+}
+
+/// udpstr.
+#[derive(Debug)]
+pub struct UdpStream {
+    packer: Packer,
+    /// What the datagrams are to be, if the path takes it.
+    mtu: usize,
+}
+
+impl UdpStream {
+    /// For datagrams of at most `mtu` bytes.
+    pub fn new(mtu: usize) -> Result<Self, InvalidMtu> {
+        Ok(Self { packer: Packer::new(mtu)?, mtu })
+    }
+}
+
+impl Framer for UdpStream {
+    #[inline]
+    fn push(&mut self, header: PacketHeader, data: &[u8], _: &mut Taken) {
+        self.packer.push(&header, data);
+    }
+
+    #[inline]
+    fn is_full(&self, _: usize) -> bool {
+        self.packer.is_full()
+    }
+
+    fn take(&mut self, batch: &mut Batch) {
+        self.packer.take(batch);
+    }
+
+    fn empty_batch(&self) -> Batch {
+        Packer::empty_batch()
+    }
+
+    fn limit(&mut self, bytes: usize) {
+        // A path that takes less than the smallest limit is none for IP.
+        let mtu = self.mtu.min(bytes).max(MTU_MIN);
+        if mtu != self.packer.mtu() {
+            // It is within the bounds.
+            let _ = self.packer.set_mtu(mtu);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rpcap_proto::wire::PacketMessage;
+
+    #[test]
+    fn d7_101_a_packet_too_large_for_a_datagram_is_cut_and_counted() {
+        let mut messages = Messages::default();
+        messages.limit(65_507);
+        let mut taken = Taken::default();
+        for (npkt, size) in [(1, 65_479usize), (2, 65_480), (3, 262_144), (4, 60)] {
+            let len = size as u32;
+            let header = PacketHeader { caplen: len, len, npkt, ..PacketHeader::default() };
+            if messages.is_full(size) {
+                messages.take(&mut Batch::default());
+            }
+            messages.push(header, &vec![7; size], &mut taken);
+        }
+        let mut batch = messages.empty_batch();
+        messages.take(&mut batch);
+        let sizes: Vec<_> = (0..batch.datagrams())
+            .map(|i| {
+                let bytes = batch.datagram(i).unwrap().bytes;
+                let message = PacketMessage::read(bytes, 262_144).unwrap().unwrap();
+                (bytes.len(), message.data.len(), message.header.len)
+            })
+            .collect();
+        assert_eq!(
+            sizes,
+            [
+                (65_507, 65_479, 65_479),
+                (65_507, 65_479, 65_480),
+                (65_507, 65_479, 262_144),
+                (88, 60, 60)
+            ]
+        );
+        assert_eq!(taken.cut, 2);
+    }
+
+    #[test]
+    fn the_limit_of_the_path_comes_before_the_one_asked_for() {
+        let mut framer = UdpStream::new(8972).unwrap();
+        let mut longest = |limit: usize| {
+            framer.limit(limit);
+            let header = PacketHeader { caplen: 9000, len: 9000, ..PacketHeader::default() };
+            framer.push(header, &[7; 9000], &mut Taken::default());
+            let mut batch = Batch::default();
+            framer.take(&mut batch);
+            (0..batch.datagrams()).map(|i| batch.datagram(i).unwrap().bytes.len()).max()
+        };
+        assert_eq!([1472, 100, 65_000].map(&mut longest), [Some(1472), Some(256), Some(8972)]);
+    }
+}

@@ -1,0 +1,51 @@
+//! Where a thread runs, and how important it is.
+
+use super::Core;
+
+/// Whether this process may run on a processor.
+#[cfg(target_os = "linux")]
+pub fn check(core: usize) -> Result<(), String> {
+    use rustix::thread::{CpuSet, sched_getaffinity};
+    let allowed = sched_getaffinity(None).map_err(|e| format!("sched_getaffinity: {e}"))?;
+    if core < CpuSet::MAX_CPU && allowed.is_set(core) {
+        return Ok(());
+    }
+    let allowed: Vec<String> = (0..CpuSet::MAX_CPU)
+        .filter(|core| allowed.is_set(*core))
+        .map(|core| core.to_string())
+        .collect();
+    Err(format!("this process may not run on core {core}, but on {}", allowed.join(", ")))
+}
+
+/// Whether this process may run on a processor.
+#[cfg(not(target_os = "linux"))]
+pub fn check(_: usize) -> Result<(), String> {
+    Err("binding threads to cores is there on Linux only".to_owned())
+}
+
+/// Puts the current thread where it is to be. What the system refuses costs speed and nothing else,
+/// so it is said and no more.
+pub fn settle(name: &str, core: Core, nice: Option<i32>) {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::setpriority_process;
+        use rustix::thread::{CpuSet, sched_setaffinity};
+        if let Some(core) = core {
+            let mut set = CpuSet::new();
+            set.set(core);
+            if let Err(e) = sched_setaffinity(None, &set) {
+                tracing::warn!(thread = name, core, "not bound to its core: {e}");
+            }
+        }
+        // Of the thread alone, on Linux.
+        if let Some(nice) = nice
+            && let Err(e) = setpriority_process(None, nice)
+        {
+            tracing::warn!(thread = name, nice, "nice value not set: {e}");
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    if core.is_some() || nice.is_some() {
+        tracing::warn!(thread = name, "cores and nice values are set on Linux only");
+    }
+}
