@@ -190,7 +190,7 @@ enum PacketsInner<'b> {
 impl<'b> Iterator for Packets<'b> {
     type Item = Packet<'b>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Packet<'b>> {
         match &mut self.0 {
             #[cfg(target_os = "linux")]

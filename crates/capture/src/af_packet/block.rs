@@ -81,6 +81,9 @@ pub(crate) struct RingPackets<'b> {
 impl<'b> Iterator for RingPackets<'b> {
     type Item = Packet<'b>;
 
+    // In the caller's loop a packet is a few registers. Returned through memory, it was written in pieces and read as
+    // a whole at once, which stalls: a fifth of what 64 bytes cost in user space.
+    #[inline(always)]
     fn next(&mut self) -> Option<Packet<'b>> {
         while self.cursor.left > 0 {
             let rest = mem::take(&mut self.rest);
