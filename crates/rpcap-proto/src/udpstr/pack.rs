@@ -33,7 +33,8 @@ pub struct Packer {
     mtu: usize,
     seqno: u32,
     batch: Batch,
-    /// Where the open datagram starts, or would.
+    is_open: bool,
+    /// Where the open datagram starts.
     start: usize,
     /// How many packets end in the open datagram.
     packets: u32,
@@ -48,22 +49,12 @@ impl Packer {
         Ok(Self {
             mtu,
             seqno: 0,
-            batch: Self::empty_batch(),
+            batch: empty_batch(),
+            is_open: false,
             start: 0,
             packets: 0,
             headless: false,
         })
-    }
-
-    /// A batch with the memory that is ever needed.
-    pub fn empty_batch() -> Batch {
-        // At the smallest limit, so that another one makes no difference: with a header in each
-        // datagram, a packet becomes longer by this share.
-        let packet = PACKET_HEADER_LEN + SNAPLEN_MAX as usize;
-        let split = packet.div_ceil(MTU_MIN - DATAGRAM_HEADER_LEN) + 1;
-        let smallest = DATAGRAM_HEADER_LEN + PACKET_HEADER_LEN;
-        let bytes = BATCH + packet + split * DATAGRAM_HEADER_LEN;
-        Batch::with_capacity(bytes, BATCH / smallest + split)
     }
 
     /// Gives the next datagram another number than 0.
@@ -91,7 +82,7 @@ impl Packer {
     pub fn push(&mut self, header: &PacketHeader, data: &[u8]) {
         let mut rest = &data[..data.len().min(SNAPLEN_MAX as usize)];
         let header = PacketHeader { caplen: rest.len() as u32, ..*header };
-        if !self.is_open() {
+        if !self.is_open {
             self.open(Some(DATAGRAM_HEADER_LEN as u16));
         } else if self.headless {
             // Within u16 because the limit is.
@@ -122,7 +113,7 @@ impl Packer {
 
     /// Closes the open datagram: nothing in it waits for more packets.
     pub fn flush(&mut self) {
-        if self.is_open() {
+        if self.is_open {
             self.close(false);
         }
     }
@@ -138,21 +129,17 @@ impl Packer {
         self.batch.len() >= BATCH
     }
 
-    /// Takes the datagrams away, the open one closed, and leaves `batch`, which is cleared, in
-    /// their place.
-    pub fn take(&mut self, batch: &mut Batch) {
+    /// The datagrams so far, the open one closed, for who sends and clears them or puts another
+    /// batch in their place. What follows is appended to what is left.
+    pub fn flushed(&mut self) -> &mut Batch {
         self.flush();
-        batch.clear();
-        std::mem::swap(&mut self.batch, batch);
-        self.start = 0;
-    }
-
-    fn is_open(&self) -> bool {
-        self.batch.len() > self.start
+        &mut self.batch
     }
 
     fn open(&mut self, first: Option<u16>) {
         let header = DatagramHeader { first, seqno: self.seqno };
+        self.start = self.batch.len();
+        self.is_open = true;
         self.batch.extend(&header.to_bytes());
         self.seqno = self.seqno.wrapping_add(1);
         self.headless = first.is_none();
@@ -160,8 +147,19 @@ impl Packer {
 
     fn close(&mut self, continues: bool) {
         self.batch.close(std::mem::take(&mut self.packets), continues);
-        self.start = self.batch.len();
+        self.is_open = false;
     }
+}
+
+/// A batch with the memory that is ever needed.
+fn empty_batch() -> Batch {
+    // At the smallest limit, so that another one makes no difference: with a header in each
+    // datagram, a packet becomes longer by this share.
+    let packet = PACKET_HEADER_LEN + SNAPLEN_MAX as usize;
+    let split = packet.div_ceil(MTU_MIN - DATAGRAM_HEADER_LEN) + 1;
+    let smallest = DATAGRAM_HEADER_LEN + PACKET_HEADER_LEN;
+    let bytes = BATCH + packet + split * DATAGRAM_HEADER_LEN;
+    Batch::with_capacity(bytes, BATCH / smallest + split)
 }
 
 fn valid(mtu: usize) -> Result<usize, InvalidMtu> {

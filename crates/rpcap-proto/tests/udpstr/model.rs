@@ -34,8 +34,7 @@ pub(crate) struct Sent {
 
 /// Takes the closed datagrams out.
 pub(crate) fn take(packer: &mut Packer, into: &mut Vec<Sent>) {
-    let mut batch = Packer::empty_batch();
-    packer.take(&mut batch);
+    let batch = std::mem::take(packer.flushed());
     for at in 0..batch.datagrams() {
         let datagram = batch.datagram(at).unwrap();
         into.push(Sent {

@@ -12,9 +12,7 @@ fn batch(mtu: usize, sizes: &[usize], flush: impl Fn(usize) -> bool) -> Batch {
             packer.flush();
         }
     }
-    let mut batch = Packer::empty_batch();
-    packer.take(&mut batch);
-    batch
+    std::mem::take(packer.flushed())
 }
 
 fn shapes(batch: &Batch) -> Vec<(usize, usize)> {

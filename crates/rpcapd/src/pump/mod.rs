@@ -12,7 +12,6 @@ pub use running::{Event, Plan, Running};
 use std::time::Duration;
 
 use capture::{Capture, Error};
-use rpcap_proto::batch::Batch;
 use rpcap_proto::wire::PacketHeader;
 
 use crate::ledger::{Counters, Taken};
@@ -24,8 +23,6 @@ struct Pump<'a, F> {
     capture: &'a mut Capture,
     framer: F,
     sink: Box<dyn Sink>,
-    /// Empty, but while it is handed over.
-    batch: Batch,
     sampler: Sampler,
     counters: &'a Counters,
     taken: Taken,
@@ -43,9 +40,8 @@ enum Ended {
 }
 
 /// Gives on what was framed.
-fn hand_over<F: Framer>(framer: &mut F, batch: &mut Batch, sink: &mut dyn Sink) {
-    framer.take(batch);
-    sink.send(batch);
+fn hand_over<F: Framer>(framer: &mut F, sink: &mut dyn Sink) {
+    sink.send(framer.batch());
     framer.limit(sink.datagram_limit());
 }
 
@@ -76,7 +72,7 @@ impl<F: Framer> Pump<'_, F> {
                     continue;
                 }
                 if self.framer.is_full(packet.data.len()) {
-                    hand_over(&mut self.framer, &mut self.batch, self.sink.as_mut());
+                    hand_over(&mut self.framer, self.sink.as_mut());
                 }
                 self.npkt = self.npkt.wrapping_add(1);
                 let header = PacketHeader {
@@ -91,7 +87,7 @@ impl<F: Framer> Pump<'_, F> {
             // The kernel gets the block back before anything waits for the peer.
             drop(block);
             self.counters.publish_taken(&self.taken);
-            hand_over(&mut self.framer, &mut self.batch, self.sink.as_mut());
+            hand_over(&mut self.framer, self.sink.as_mut());
             if let (Some(failure), Ended::Stopped) = (self.sink.failure(), &ended) {
                 // What the ring still holds is counted as not sent, then the loop ends.
                 ended = Ended::Transport(failure);

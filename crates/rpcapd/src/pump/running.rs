@@ -258,13 +258,12 @@ fn pump_datagrams(
 /// Forwards with this framing to the sink that `make` makes, on the thread that is to use it.
 fn pump<S: Sink + 'static>(
     capture: &mut Capture,
-    framer: impl Framer,
+    mut framer: impl Framer,
     make: impl FnOnce() -> S + Send + 'static,
     plan: &Plan,
     counters: &Arc<Counters>,
 ) -> Result<(), String> {
     let options = &plan.options;
-    let batch = framer.empty_batch();
     let sink: Box<dyn Sink> = match options.threads {
         _ if options.dry_run => Box::new(DryRun::new(Arc::clone(counters))),
         Threads::One(_) => Box::new(make()),
@@ -274,7 +273,7 @@ fn pump<S: Sink + 'static>(
                 place::settle("send", core, nice);
                 Box::new(make()) as Box<dyn Sink>
             };
-            let size = batch.capacity().0;
+            let size = framer.batch().capacity().0;
             match Queue::start(make, size, options.queue_bytes, options.queue_packets) {
                 Ok(queue) => Box::new(queue),
                 Err(e) => {
@@ -286,7 +285,7 @@ fn pump<S: Sink + 'static>(
     };
     let sampler = Sampler::new(plan.sampling);
     let taken = counters.counts().taken;
-    let pump = Pump { capture, framer, sink, batch, sampler, counters, taken, npkt: 0 };
+    let pump = Pump { capture, framer, sink, sampler, counters, taken, npkt: 0 };
     match pump.run() {
         Ended::Stopped => Ok(()),
         Ended::Transport(e) => Err(format!("data connection: {e}")),

@@ -35,16 +35,11 @@ impl Framer for Stream {
         self.packets > 0 && self.batch.len() + MESSAGE_OVERHEAD + data > BATCH
     }
 
-    fn take(&mut self, batch: &mut Batch) {
+    fn batch(&mut self) -> &mut Batch {
         if self.packets > 0 {
             self.batch.close(std::mem::take(&mut self.packets), false);
         }
-        batch.clear();
-        std::mem::swap(&mut self.batch, batch);
-    }
-
-    fn empty_batch(&self) -> Batch {
-        Batch::with_capacity(BATCH, 1)
+        &mut self.batch
     }
 }
 
@@ -88,13 +83,8 @@ impl Framer for Messages {
             || self.batch.len() + size > BATCH && !self.batch.is_empty()
     }
 
-    fn take(&mut self, batch: &mut Batch) {
-        batch.clear();
-        std::mem::swap(&mut self.batch, batch);
-    }
-
-    fn empty_batch(&self) -> Batch {
-        Batch::with_capacity(BATCH, DATAGRAMS)
+    fn batch(&mut self) -> &mut Batch {
+        &mut self.batch
     }
 
     fn limit(&mut self, bytes: usize) {
@@ -128,12 +118,8 @@ impl Framer for UdpStream {
         self.packer.is_full()
     }
 
-    fn take(&mut self, batch: &mut Batch) {
-        self.packer.take(batch);
-    }
-
-    fn empty_batch(&self) -> Batch {
-        Packer::empty_batch()
+    fn batch(&mut self) -> &mut Batch {
+        self.packer.flushed()
     }
 
     fn limit(&mut self, bytes: usize) {
@@ -160,12 +146,11 @@ mod tests {
             let len = size as u32;
             let header = PacketHeader { caplen: len, len, npkt, ..PacketHeader::default() };
             if messages.is_full(size) {
-                messages.take(&mut Batch::default());
+                messages.batch().clear();
             }
             messages.push(header, &vec![7; size], &mut taken);
         }
-        let mut batch = messages.empty_batch();
-        messages.take(&mut batch);
+        let batch = messages.batch();
         let sizes: Vec<_> = (0..batch.datagrams())
             .map(|i| {
                 let bytes = batch.datagram(i).unwrap().bytes;
@@ -192,8 +177,7 @@ mod tests {
             framer.limit(limit);
             let header = PacketHeader { caplen: 9000, len: 9000, ..PacketHeader::default() };
             framer.push(header, &[7; 9000], &mut Taken::default());
-            let mut batch = Batch::default();
-            framer.take(&mut batch);
+            let batch = std::mem::take(framer.batch());
             (0..batch.datagrams()).map(|i| batch.datagram(i).unwrap().bytes.len()).max()
         };
         assert_eq!([1472, 100, 65_000].map(&mut longest), [Some(1472), Some(256), Some(8972)]);

@@ -33,11 +33,8 @@ pub trait Framer {
     /// Whether the batch is to be sent before a packet of this length.
     fn is_full(&self, data: usize) -> bool;
 
-    /// Takes the batch away, and leaves an empty one in its place.
-    fn take(&mut self, batch: &mut Batch);
-
-    /// A batch with all the memory that one needs.
-    fn empty_batch(&self) -> Batch;
+    /// The batch, complete. Who takes it leaves an empty one in its place.
+    fn batch(&mut self) -> &mut Batch;
 
     /// From now on a datagram has at most so many bytes.
     fn limit(&mut self, _bytes: usize) {}
@@ -45,7 +42,7 @@ pub trait Framer {
 
 /// Where batches go.
 pub trait Sink {
-    /// Sends a batch, counts what became of it, and leaves it empty.
+    /// Sends a batch, counts what became of it, and leaves it, or another one of its size, empty.
     fn send(&mut self, batch: &mut Batch);
 
     /// Why nothing can be sent any more, if that is so.

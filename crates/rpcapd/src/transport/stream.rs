@@ -81,20 +81,17 @@ mod tests {
         let counters = Arc::new(Counters::default());
         let (mut stream, mut sink) =
             (Stream::default(), TcpSink::new(socket, Arc::clone(&counters)));
-        let mut batch = stream.empty_batch();
         let sizes = [60usize, 65_516, 262_144, 0, 1];
         for (i, size) in sizes.iter().enumerate() {
             let caplen = *size as u32;
             let npkt = i as u32 + 1;
             let header = PacketHeader { caplen, len: caplen, npkt, ..PacketHeader::default() };
             if stream.is_full(*size) {
-                stream.take(&mut batch);
-                sink.send(&mut batch);
+                sink.send(stream.batch());
             }
             stream.push(header, &vec![i as u8; *size], &mut Taken::default());
         }
-        stream.take(&mut batch);
-        sink.send(&mut batch);
+        sink.send(stream.batch());
         sink.finish();
         let bytes = reader.join().unwrap();
         let sent = counters.counts().sent;

@@ -42,9 +42,7 @@ fn push(framer: &mut impl Framer, npkt: u32, size: usize) {
 }
 
 fn batch(framer: &mut impl Framer) -> Batch {
-    let mut batch = framer.empty_batch();
-    framer.take(&mut batch);
-    batch
+    std::mem::take(framer.batch())
 }
 
 #[test]
