@@ -25,6 +25,7 @@ pub mod net;
 pub mod peer;
 pub mod process;
 pub mod programs;
+pub mod relay;
 pub mod savefile;
 
 pub use client::{Client, Data, Refusal, Start};

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use e2e::daemon::Daemon;
 use e2e::frames::{Source, frame, number, numbers, tagged};
-use e2e::lab::Lab;
+use e2e::lab::{Lab, Needs};
 use e2e::process::Process;
 use e2e::programs::program;
+use e2e::relay::Vlan;
 use e2e::savefile;
 
 /// Frames that are not the daemon's, some of them tagged.
@@ -48,16 +49,18 @@ fn capture_over_the_cable(
 fn foreign_numbers(file: &Path, device: &str) -> Vec<u32> {
     // Where the type of what follows is, without a tag.
     let kind_at = if device == "any" { 14 } else { 12 };
-    let packets: Vec<_> = savefile::read(file)
-        .packets
-        .into_iter()
-        .filter(|p| match p.data[kind_at..kind_at + 2] {
+    let is_foreign = |data: &[u8]| {
+        let tag = if data[kind_at..kind_at + 2] == [0x81, 0x00] { 4 } else { 0 };
+        let network = &data[kind_at + tag..];
+        match network[..2] {
             // ARP, ICMPv6 and multicast reports: neighbours look for each other.
             [0x08, 0x06] => false,
-            [0x86, 0xdd] => ![0, 58].contains(&p.data[kind_at + 2 + 6]),
+            [0x86, 0xdd] => ![0, 58].contains(&network[2 + 6]),
             _ => true,
-        })
-        .collect();
+        }
+    };
+    let packets: Vec<_> =
+        savefile::read(file).packets.into_iter().filter(|p| is_foreign(&p.data)).collect();
     let got = if device == "any" {
         packets.iter().map(|p| u32::try_from(p.data.len()).unwrap_or(0)).collect()
     } else {
@@ -81,6 +84,43 @@ fn over_the_captured_interface_exactly_the_foreign_packets_come() {
             assert_eq!(got, Vec::from_iter(0..40), "{host} {more:?}");
             let got = capture_over_the_cable(&lab, host, port, "any", more);
             assert_eq!(got.len(), 40, "any, {host} {more:?}");
+        }
+    }
+    daemon.finish();
+}
+
+#[test]
+fn over_a_vlan_of_the_captured_interface_exactly_the_foreign_packets_come() {
+    let Some(lab) = Lab::with(Needs { programs: &["ethtool"], ..Needs::default() }) else { return };
+    let _vlan = Vlan::new(&lab.net);
+    let daemon = daemon(&lab, &[]);
+    let port = daemon.address().port();
+    for host in ["10.10.0.2", "[fd10::2]"] {
+        for more in [&[][..], &["--udp"]] {
+            let got = capture_over_the_cable(&lab, host, port, "b0", more);
+            assert_eq!(got, Vec::from_iter(0..40), "{host} {more:?}");
+        }
+    }
+    daemon.finish();
+}
+
+/// Everything passes the captured interface: the requests, the data, and what is foreign.
+#[test]
+fn over_lo_exactly_the_foreign_packets_come() {
+    let Some(lab) = Lab::new() else { return };
+    let daemon = daemon(&lab, &[]);
+    let port = daemon.address().port();
+    for host in ["127.0.0.1", "[::1]"] {
+        for more in [&[][..], &["--udp"]] {
+            let file = lab.path("over-lo.pcapng");
+            let mut command = lab.rpcap();
+            command.arg("capture").arg(format!("rpcap://{host}:{port}/lo"));
+            command.args(["--duration", "1s", "-w"]).arg(&file).args(more);
+            let mut client = Process::start(&mut command);
+            client.wait_for_line("capturing from");
+            Source::new(&lab.net.b, "lo").send_all(&foreign());
+            client.wait_success();
+            assert_eq!(foreign_numbers(&file, "lo"), Vec::from_iter(0..40), "{host} {more:?}");
         }
     }
     daemon.finish();
