@@ -4,7 +4,7 @@
 
 mod workload;
 
-pub use workload::Workload;
+pub use workload::{Workload, number_of, set_number};
 
 use anyhow::Context;
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -45,6 +45,8 @@ pub struct Drained {
     /// From the packet's timestamp until it was there, in microseconds: half of the packets took
     /// no longer, 99 of 100, all. Zeros if that was not asked for.
     pub latency_us: [f64; 3],
+    /// The number in the last packet, where the sender numbers them.
+    pub last_number: u64,
     /// The daemon's counters when everything had come.
     pub stats: DaemonStats,
 }

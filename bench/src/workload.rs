@@ -7,6 +7,9 @@ const MIN: usize = 42;
 /// Largest packet over a device with an MTU of 1500.
 const MAX: usize = 1514;
 
+/// Where a packet's number is, if it has one: directly behind the headers.
+const NUMBER: std::ops::Range<usize> = MIN..MIN + 8;
+
 /// The classical mixture of packet sizes, 7:4:1, in an order that spreads each of them.
 const IMIX: [usize; 12] = [64, 594, 64, 64, 594, 64, 64, 594, 64, 64, 594, 1514];
 
@@ -25,8 +28,13 @@ impl Workload {
 
     /// Bytes of the first `count` packets.
     pub fn bytes(&self, count: u64) -> u64 {
+        self.bytes_cut(count, usize::MAX)
+    }
+
+    /// The same, if no more than `longest` bytes of each count.
+    pub fn bytes_cut(&self, count: u64, longest: usize) -> u64 {
         let turn = self.sizes.len() as u64;
-        let sum = |n: usize| self.sizes[..n].iter().map(|s| *s as u64).sum::<u64>();
+        let sum = |n: usize| self.sizes[..n].iter().map(|s| *s.min(&longest) as u64).sum::<u64>();
         count / turn * sum(self.sizes.len()) + sum((count % turn) as usize)
     }
 
@@ -63,6 +71,18 @@ impl FromStr for Workload {
     }
 }
 
+/// Writes a packet's number into it, if it has room for one.
+pub fn set_number(frame: &mut [u8], number: u64) {
+    if let Some(at) = frame.get_mut(NUMBER) {
+        at.copy_from_slice(&number.to_be_bytes());
+    }
+}
+
+/// The number that [`set_number`] wrote.
+pub fn number_of(frame: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(frame.get(NUMBER)?.try_into().ok()?))
+}
+
 fn frame(size: usize) -> Vec<u8> {
     let ip_len = (size - 14) as u16;
     let udp_len = ip_len - 20;
@@ -95,6 +115,17 @@ mod tests {
         assert_eq!((count(64), count(594), count(1514)), (7, 4, 1));
         assert_eq!(imix.bytes(12), 7 * 64 + 4 * 594 + 1514);
         assert_eq!(imix.bytes(14), imix.bytes(12) + 64 + 594);
+        assert_eq!(imix.bytes_cut(12, 600), 7 * 64 + 4 * 594 + 600);
+    }
+
+    #[test]
+    fn numbers_are_read_as_they_were_written() {
+        for (size, read) in [(42, None), (49, None), (50, Some(7)), (1514, Some(7))] {
+            let mut frame = frame(size);
+            set_number(&mut frame, 7);
+            assert_eq!(number_of(&frame), read, "{size}");
+            assert_eq!(frame.len(), size);
+        }
     }
 
     #[test]

@@ -5,16 +5,20 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use bench::{Sent, Workload, pin};
+use bench::{Sent, Workload, pin, set_number};
 use clap::Parser;
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, MultiHeaders, SockFlag, SockType, bind, sendmmsg, socket,
+    AddressFamily, LinkAddr, MsgFlags, MultiHeaders, SockFlag, SockType, bind, send as send_one,
+    sendmmsg, socket,
 };
 
 /// Most packets in one system call.
 const BATCH: usize = 128;
+
+/// Over which time numbered packets are spread.
+const SPREAD: Duration = Duration::from_millis(10);
 
 /// Send packets out of an interface at a steady rate; say in one line of JSON how that went.
 #[derive(Debug, Parser)]
@@ -39,6 +43,12 @@ struct Cli {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=BATCH as u64))]
     burst: Option<u64>,
 
+    /// Write its number, from 1, into each packet, and send each up to 10 ms later than its turn:
+    /// a ring that is given out by a clock would otherwise always meet the sender at the same
+    /// moment, and one moment says nothing about how long packets wait
+    #[arg(long, requires = "rate")]
+    number: bool,
+
     /// Core to run on
     #[arg(long)]
     core: Option<usize>,
@@ -50,7 +60,7 @@ fn main() -> anyhow::Result<()> {
         pin(core)?;
     }
     let socket = open(&cli.interface)?;
-    let sent = send(&cli, &socket)?;
+    let sent = if cli.number { send_numbered(&cli, &socket)? } else { send(&cli, &socket)? };
     println!("{}", serde_json::to_string(&sent)?);
     Ok(())
 }
@@ -106,6 +116,35 @@ fn send(cli: &Cli, socket: &OwnedFd) -> anyhow::Result<Sent> {
     Ok(done)
 }
 
+/// Sends packets one by one, each with its number.
+fn send_numbered(cli: &Cli, socket: &OwnedFd) -> anyhow::Result<Sent> {
+    let mut frames = cli.workload.frames();
+    let turn = frames.len() as u64;
+    let mut done = Sent::default();
+    let start = Instant::now();
+    while done.packets < cli.count {
+        let at = numbered_at(done.packets, cli.rate.max(1));
+        std::thread::sleep(at.saturating_sub(start.elapsed()));
+        done.late_ms = done.late_ms.max(start.elapsed().saturating_sub(at).as_secs_f64() * 1e3);
+        let frame = &mut frames[(done.packets % turn) as usize];
+        done.packets += 1;
+        set_number(frame, done.packets);
+        send_one(socket.as_raw_fd(), frame, MsgFlags::empty()).context("sending")?;
+    }
+    done.seconds = start.elapsed().as_secs_f64();
+    done.bytes = cli.workload.bytes(done.packets);
+    done.rate = done.packets as f64 / done.seconds;
+    Ok(done)
+}
+
+/// When a numbered packet is due.
+fn numbered_at(packet: u64, rate: u64) -> Duration {
+    // Multiples of the golden ratio, without their whole part, are spread as evenly as can be.
+    const GOLDEN: f64 = 0.618_033_988_749_894_9;
+    let spread = (packet as f64 * GOLDEN).fract() * SPREAD.as_secs_f64();
+    Duration::from_secs_f64(packet as f64 / rate as f64 + spread)
+}
+
 enum Due {
     Now(u64),
     Later(Duration),
@@ -126,4 +165,20 @@ fn due(cli: &Cli, sent: u64, elapsed: Duration, late_ms: &mut f64) -> Due {
     }
     *late_ms = late_ms.max((now - at) * 1e3);
     Due::Now(((now * rate) as u64 - sent).clamp(burst, BATCH as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbered_packets_are_spread_and_keep_their_rate() {
+        let mut tenths = [0; 10];
+        for n in 0..400 {
+            let late = numbered_at(n, 20) - Duration::from_millis(50 * n);
+            assert!(late < SPREAD);
+            tenths[(late.as_micros() / 1000) as usize] += 1;
+        }
+        assert!(tenths.iter().all(|n| (38..=42).contains(n)), "{tenths:?}");
+    }
 }

@@ -1,6 +1,11 @@
-//! Measures what forwarding a packet costs: our daemon and libpcap's, in turn, in one run.
+//! Measures what forwarding a packet costs: our daemon's, libpcap's, and the least that does it, in
+//! turn, in one run.
 
+mod circumstances;
 mod cpu;
+mod impact;
+mod link;
+mod modes;
 mod place;
 mod report;
 mod subject;
@@ -8,18 +13,22 @@ mod syscalls;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bench::{Workload, pin};
 use clap::{Parser, ValueEnum};
+use serde_json::{Value, json};
 
+use modes::preflight;
 use place::{Place, Via};
-use report::Row;
 use subject::{Bench, Data, Load, Subject};
-use syscalls::Tracer;
 
-/// Measure our rpcapd and libpcap's, in turn, over a veth pair; print tables in markdown.
+/// Packets per second under strace: what libpcap's daemon keeps up with, and what the others do.
+const TRACED: u64 = 1000;
+const TRACED_FAST: u64 = 50_000;
+
+/// Measure our rpcapd, libpcap's, and the floor, in turn, over a veth pair; print tables in
+/// markdown.
 ///
 /// It needs root, two cores, and best nothing else that runs. README.md says how it measures.
 #[derive(Debug, Parser)]
@@ -30,22 +39,25 @@ struct Cli {
     mode: Mode,
 
     /// Packets to send: "imix" or sizes in bytes separated by commas; may be repeated
-    /// [default: 64, imix and 1514]
+    /// [default: 64, imix and 1514; 64 for latency]
     #[arg(long)]
     workload: Vec<Workload>,
 
     /// Packets per second, the same for every workload [default: 50000 for packets of 64 bytes,
-    /// less for larger ones; 1000 under strace]
+    /// less for larger ones; 20 for latency; 1000
+    /// under strace, and 50000 for all but libpcap's]
     #[arg(long)]
     rate: Option<u64>,
 
-    /// Seconds of sending for each measurement [default: 10; 2 for other modes]
+    /// Seconds of sending for each measurement [default: cpu 10, latency 20, host-impact 3, others
+    /// 2]
     #[arg(long)]
     seconds: Option<f64>,
 
-    /// How often each daemon is measured, in turn with the others
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
+    /// How often each daemon is measured, in turn with the others [default: cpu and host-impact 3,
+    /// latency 1; the other modes know no rounds]
+    #[arg(long)]
+    rounds: Option<usize>,
 
     /// Our daemon [default: beside this program]
     #[arg(long)]
@@ -63,7 +75,8 @@ struct Cli {
     #[arg(long)]
     only_ours: bool,
 
-    /// How packets are forwarded; may be repeated [default: tcp and udpstr]
+    /// How packets are forwarded; may be repeated [default: all; tcp and udpstr for latency and
+    /// host-impact]
     #[arg(long, value_enum)]
     data: Vec<Data>,
 
@@ -87,20 +100,26 @@ struct Cli {
     #[arg(long, default_value_t = 1)]
     daemon_core: usize,
 
+    /// Core of the host's own programs, with host-impact [default: the daemon's]
+    #[arg(long)]
+    application_core: Option<usize>,
+
     /// Microseconds after which the receiver looks for packets again; 0: it sleeps, and whoever
     /// sends has to wake it
     #[arg(long, default_value_t = 0)]
     poll: u64,
 
-    /// Read timeout that the client asks for, in milliseconds
-    #[arg(long, default_value_t = 10)]
-    read_timeout: u32,
+    /// Read timeout that the client asks for, in milliseconds; may be repeated [default: 10; for
+    /// latency 10 and 1000]
+    #[arg(long)]
+    read_timeout: Vec<u32>,
 
     /// Snaplen that the client asks for
     #[arg(long, default_value_t = 262_144)]
     snaplen: u32,
 
-    /// Keep the report as runs/DATE-NAME.md beside this package's README
+    /// Keep the report as runs/DATE-NAME.md beside this package's README, and the measurements it
+    /// is made of as runs/DATE-NAME.json
     #[arg(long, value_name = "NAME")]
     save: Option<String>,
 }
@@ -115,6 +134,8 @@ enum Mode {
     MaxRate,
     /// How long packets take, when there are few of them
     Latency,
+    /// What a daemon does to the throughput of its host's own programs; it needs iperf3
+    HostImpact,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -126,6 +147,7 @@ fn main() -> anyhow::Result<()> {
     // The circumstances of the start: a commit may follow while it runs.
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let command = format!("bench/run {}", arguments.join(" "));
+    let head = circumstances::circumstances(root, command.trim());
 
     pin(cli.sender_core)?;
     let mut bench = Bench {
@@ -135,63 +157,112 @@ fn main() -> anyhow::Result<()> {
         receiver_core: cli.receiver_core.unwrap_or(cli.sender_core),
         daemon_core: cli.daemon_core,
         poll: cli.poll,
-        read_timeout: cli.read_timeout,
         snaplen: cli.snaplen,
         next_port: 2002,
     };
+    notes.extend(set_up(&cli, &bench));
+    let loads = loads(&cli)?;
+    preflight(&mut bench, &subjects, &loads, &mut notes)?;
+    let (title, tables, json) = measure(&mut bench, &cli, &subjects, &loads, &mut notes)?;
+    let notes: String = notes.iter().map(|note| format!("* {note}\n")).collect();
+    let text = format!("# {title}\n\n{head}{notes}\n{tables}");
+    print!("{text}");
+    if let Some(name) = &cli.save {
+        let date = circumstances::output(Command::new("date").args(["-u", "+%Y-%m-%d"]));
+        let runs = root.join("bench/runs");
+        std::fs::create_dir_all(&runs)?;
+        let json = format!("{}\n", serde_json::to_string_pretty(&json)?);
+        for (extension, content) in [("md", text), ("json", json)] {
+            let path = runs.join(format!("{date}-{name}.{extension}"));
+            std::fs::write(&path, content)
+                .with_context(|| format!("writing {}", path.display()))?;
+            eprintln!("kept as {}", path.display());
+        }
+    }
+    Ok(())
+}
+
+/// Who is where, and how they talk.
+fn set_up(cli: &Cli, bench: &Bench) -> [String; 2] {
     let way = match cli.via {
         Via::Veth => format!("a veth pair of its own, MTU {}", cli.mtu),
         Via::Lo => "`lo`".to_owned(),
     };
-    notes.push(format!(
-        "daemon on core {}, sender on core {}, receiver on core {}",
-        bench.daemon_core, bench.sender_core, bench.receiver_core
-    ));
-    notes.push(format!(
-        "RPCAP over {way}; snaplen {}, read timeout {} ms; receiver {}",
-        cli.snaplen,
-        cli.read_timeout,
-        match cli.poll {
-            0 => "is woken".to_owned(),
-            us => format!("looks every {us} µs"),
-        }
-    ));
-    let loads = loads(&cli)?;
-    preflight(&mut bench, &subjects, &loads)?;
-    let (title, table) = match cli.mode {
-        Mode::Cpu => {
-            let rows = cpu(&mut bench, &cli, &subjects, &loads)?;
-            let samples: Vec<_> = rows.iter().flat_map(|r| &r.samples).collect();
-            if let Some(sample) = samples.first() {
-                let stolen: Duration = samples.iter().map(|s| s.stolen).sum();
-                notes.push(format!(
-                    "CPU time by {}; {} rounds; the hypervisor took the daemon's core away for \
-                     {stolen:?} in all",
-                    sample.method, cli.rounds
-                ));
+    [
+        format!(
+            "daemon on core {}, sender on core {}, receiver on core {}",
+            bench.daemon_core, bench.sender_core, bench.receiver_core
+        ),
+        format!(
+            "RPCAP over {way}; snaplen {}, read timeout {} ms; receiver {}",
+            cli.snaplen,
+            read_timeouts(cli).iter().map(u32::to_string).collect::<Vec<_>>().join(" and "),
+            match cli.poll {
+                0 => "is woken".to_owned(),
+                us => format!("looks every {us} µs"),
             }
-            let tables = format!("{}\n{}", report::cpu_table(&rows), report::cost_table(&rows));
-            ("CPU per packet and loss", tables)
+        ),
+    ]
+}
+
+/// Measures: a title, tables, and the measurements one by one.
+fn measure(
+    bench: &mut Bench,
+    cli: &Cli,
+    subjects: &[Subject],
+    loads: &[Load],
+    notes: &mut Vec<String>,
+) -> anyhow::Result<(&'static str, String, Value)> {
+    let rounds = cli.rounds.unwrap_or(match cli.mode {
+        Mode::Cpu | Mode::HostImpact => 3,
+        Mode::Syscalls | Mode::MaxRate | Mode::Latency => 1,
+    });
+    let title = match cli.mode {
+        Mode::Cpu => "CPU per packet and loss",
+        Mode::Latency => "Latency",
+        Mode::Syscalls => "System calls",
+        Mode::MaxRate => "Highest loss-free rate",
+        Mode::HostImpact => "What it does to the host",
+    };
+    let (tables, json) = match cli.mode {
+        Mode::Cpu => {
+            let rows = modes::rounds(bench, subjects, loads, rounds)?;
+            if let Some(sample) = rows.iter().flat_map(|r| &r.samples).next() {
+                notes.push(format!("CPU time by {}; {rounds} rounds", sample.method));
+            }
+            let tables =
+                [report::cpu_table(&rows), report::cost_table(&rows), report::conduct_table(&rows)];
+            (tables.join("\n"), report::samples_json(&rows))
         }
         Mode::Latency => {
-            let rows = cpu(&mut bench, &cli, &subjects, &loads)?;
-            ("Latency", report::latency_table(&rows))
+            let rows = modes::rounds(bench, subjects, loads, rounds)?;
+            (report::latency_table(&rows), report::samples_json(&rows))
         }
-        Mode::Syscalls => ("System calls", trace(&mut bench, &subjects, &loads)?),
-        Mode::MaxRate => ("Highest loss-free rate", max_rate(&mut bench, &subjects, &loads)?),
+        Mode::Syscalls => {
+            let rows = modes::trace(bench, subjects, loads, cli.rate.unwrap_or(TRACED))?;
+            let table = report::syscall_table(&rows);
+            let (rows, calls): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+            (table, json!({ "measurements": report::samples_json(&rows), "calls": calls }))
+        }
+        Mode::MaxRate => {
+            let peaks = modes::max_rate(bench, subjects, loads)?;
+            let table = report::rate_table(&peaks);
+            let rows: Vec<_> = peaks.into_iter().map(|peak| peak.row).collect();
+            let tables =
+                [table, report::cost_table(&rows), report::conduct_table(&rows)].join("\n");
+            (tables, report::samples_json(&rows))
+        }
+        Mode::HostImpact => {
+            let core = cli.application_core.unwrap_or(cli.daemon_core);
+            notes.push(format!(
+                "the host's iperf3 on core {core}, the other host's on core {}",
+                cli.sender_core
+            ));
+            let rows = impact::measure(bench, subjects, loads, rounds, seconds(cli), core)?;
+            (report::impact_table(&rows), report::impact_json(&rows))
+        }
     };
-    let circumstances = report::circumstances(root, command.trim(), &notes);
-    let text = format!("# {title}\n\n{circumstances}\n{table}");
-    print!("{text}");
-    if let Some(name) = &cli.save {
-        let date = report::output(Command::new("date").args(["-u", "+%Y-%m-%d"]));
-        let runs = root.join("bench/runs");
-        std::fs::create_dir_all(&runs)?;
-        let path = runs.join(format!("{date}-{name}.md"));
-        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-        eprintln!("kept as {}", path.display());
-    }
-    Ok(())
+    Ok((title, tables, json))
 }
 
 /// The daemons, ours first.
@@ -202,14 +273,15 @@ fn subjects(
     notes: &mut Vec<String>,
 ) -> anyhow::Result<Vec<Subject>> {
     let ours = cli.ours.clone().unwrap_or_else(|| tools.join("rpcapd"));
-    let mut subjects = vec![Subject { name: "ours", program: ours, udpstr: true }];
+    let mut subjects = vec![Subject { name: "ours", program: ours, udpstr: true, dry_run: false }];
     if !cli.only_ours {
         let floor = cli.floor.clone().unwrap_or_else(|| tools.join("floor"));
-        subjects.push(Subject { name: "floor", program: floor, udpstr: true });
+        subjects.push(Subject { name: "floor", program: floor, udpstr: true, dry_run: false });
         let program = match &cli.libpcap {
             Some(program) => program.clone(),
             None => {
-                let found = report::output(Command::new(root.join("scripts/peers")).arg("--find"));
+                let found =
+                    circumstances::output(Command::new(root.join("scripts/peers")).arg("--find"));
                 if found.is_empty() {
                     bail!("libpcap's rpcapd is not built; scripts/peers builds it");
                 }
@@ -221,7 +293,7 @@ fn subjects(
             let version = text.lines().find(|l| l.starts_with("libpcap ")).unwrap_or("");
             notes.push(format!("libpcap's daemon is of {version}, as Debian patches it"));
         }
-        subjects.push(Subject { name: "libpcap", program, udpstr: false });
+        subjects.push(Subject { name: "libpcap", program, udpstr: false, dry_run: false });
     }
     for subject in &subjects {
         if !subject.program.exists() {
@@ -231,34 +303,63 @@ fn subjects(
     Ok(subjects)
 }
 
+/// Seconds of sending.
+fn seconds(cli: &Cli) -> f64 {
+    cli.seconds.unwrap_or(match cli.mode {
+        Mode::Cpu => 10.0,
+        Mode::Latency => 20.0,
+        Mode::HostImpact => 3.0,
+        Mode::MaxRate | Mode::Syscalls => 2.0,
+    })
+}
+
+/// Milliseconds that the client asks for.
+fn read_timeouts(cli: &Cli) -> Vec<u32> {
+    match (&cli.read_timeout[..], cli.mode) {
+        // What most clients ask for is far more than the daemon should ever wait.
+        ([], Mode::Latency) => vec![10, 1000],
+        ([], _) => vec![10],
+        (given, _) => given.to_vec(),
+    }
+}
+
 fn loads(cli: &Cli) -> anyhow::Result<Vec<Load>> {
     let mut workloads = cli.workload.clone();
     if workloads.is_empty() {
-        for text in ["64", "imix", "1514"] {
+        let usual: &[&str] = match cli.mode {
+            Mode::Latency | Mode::HostImpact => &["64"],
+            Mode::Cpu | Mode::MaxRate | Mode::Syscalls => &["64", "imix", "1514"],
+        };
+        for text in usual {
             workloads.push(text.parse().map_err(anyhow::Error::msg)?);
         }
     }
     let mut ways = cli.data.clone();
     if ways.is_empty() {
-        ways = vec![Data::Tcp, Data::Udpstr];
+        ways = match cli.mode {
+            Mode::Latency | Mode::HostImpact => vec![Data::Tcp, Data::Udpstr],
+            Mode::Cpu | Mode::MaxRate | Mode::Syscalls => Data::value_variants().to_vec(),
+        };
     }
-    let seconds = cli.seconds.unwrap_or(match cli.mode {
-        Mode::Cpu => 10.0,
-        Mode::Latency => 20.0,
-        Mode::MaxRate | Mode::Syscalls => 2.0,
-    });
-    let load = |workload: &Workload, data| {
-        let rate = cli.rate.unwrap_or(match cli.mode {
-            Mode::Syscalls => 1000,
-            Mode::Latency => 20,
-            Mode::Cpu | Mode::MaxRate => usual_rate(workload),
-        });
-        let count = (rate as f64 * seconds) as u64;
-        let latency = cli.mode == Mode::Latency;
-        Load { workload: workload.clone(), data, rate, count, latency }
-    };
-    let every = ways.iter().flat_map(|data| workloads.iter().map(|w| load(w, *data)));
-    Ok(every.collect())
+    let latency = cli.mode == Mode::Latency;
+    let mut loads = Vec::new();
+    for data in ways {
+        for workload in &workloads {
+            let usual = match cli.mode {
+                Mode::Syscalls => vec![TRACED, TRACED_FAST],
+                Mode::Latency => vec![20],
+                Mode::Cpu | Mode::MaxRate | Mode::HostImpact => vec![usual_rate(workload)],
+            };
+            for rate in cli.rate.map_or(usual, |rate| vec![rate]) {
+                let count = (rate as f64 * seconds(cli)) as u64;
+                for read_timeout in read_timeouts(cli) {
+                    let workload = workload.clone();
+                    loads.push(Load { data, workload, rate, count, latency, read_timeout });
+                }
+            }
+        }
+    }
+    Ok(loads)
 }
 
 /// A rate at which neither daemon drops, on a core of a server of these days.
@@ -269,124 +370,4 @@ fn usual_rate(workload: &Workload) -> u64 {
         200..800 => 25_000,
         _ => 12_500,
     }
-}
-
-/// A number is worth something only for a daemon that does the job.
-fn preflight(bench: &mut Bench, subjects: &[Subject], loads: &[Load]) -> anyhow::Result<()> {
-    for subject in subjects {
-        for load in loads.iter().filter(|load| subject.can(load.data)) {
-            let load = Load { rate: 5000, count: 1000, ..load.clone() };
-            let sample = bench.measure(subject, &load)?;
-            if !sample.is_exact() {
-                bail!(
-                    "{} does not forward what was sent: {:?}, {:?}",
-                    subject.name,
-                    sample.sent,
-                    sample.drained
-                );
-            }
-        }
-        eprintln!("{}: forwards exactly what is sent", subject.name);
-    }
-    Ok(())
-}
-
-fn cpu(
-    bench: &mut Bench,
-    cli: &Cli,
-    subjects: &[Subject],
-    loads: &[Load],
-) -> anyhow::Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for load in loads {
-        let first = rows.len();
-        rows.extend(subjects.iter().filter(|s| s.can(load.data)).map(|subject| Row {
-            subject: subject.clone(),
-            load: load.clone(),
-            samples: Vec::new(),
-        }));
-        // In turn, so that what changes on the machine meets all of them.
-        for round in 1..=cli.rounds {
-            for row in &mut rows[first..] {
-                let sample = bench.measure(&row.subject, load)?;
-                eprintln!(
-                    "{} {} {}, round {round}: {:.3} µs/packet, {} lost of {}, {:.0}/s",
-                    load.workload,
-                    load.data.name(),
-                    row.subject.name,
-                    sample.micros_per_packet(),
-                    sample.lost(),
-                    sample.sent.packets,
-                    sample.sent.rate,
-                );
-                row.samples.push(sample);
-            }
-        }
-    }
-    Ok(rows)
-}
-
-fn trace(bench: &mut Bench, subjects: &[Subject], loads: &[Load]) -> anyhow::Result<String> {
-    let mut rows = Vec::new();
-    for load in loads {
-        for subject in subjects.iter().filter(|s| s.can(load.data)) {
-            let (sample, calls) =
-                bench.measure_with(subject, load, Tracer::attach, Tracer::finish)?;
-            let row = Row { subject: subject.clone(), load: load.clone(), samples: vec![sample] };
-            rows.push((row, calls));
-        }
-    }
-    Ok(report::syscall_table(&rows))
-}
-
-/// Doubles the rate until packets are lost, then halves the interval a few times.
-fn max_rate(bench: &mut Bench, subjects: &[Subject], loads: &[Load]) -> anyhow::Result<String> {
-    const STEPS: usize = 4;
-    let mut rows = Vec::new();
-    for load in loads {
-        let seconds = load.count as f64 / load.rate.max(1) as f64;
-        for subject in subjects.iter().filter(|s| s.can(load.data)) {
-            let mut row = Row { subject: subject.clone(), load: load.clone(), samples: Vec::new() };
-            let (mut good, mut bad, mut rate) = (0, None, load.rate);
-            let mut steps = 0;
-            while steps < STEPS && rate > 0 {
-                let count = (rate as f64 * seconds) as u64;
-                let step = Load { rate, count, ..load.clone() };
-                let mut sample = bench.measure(subject, &step)?;
-                if !sample.is_exact() {
-                    // Something else on the machine may have had the core: twice is no accident.
-                    sample = bench.measure(subject, &step)?;
-                }
-                let reached = sample.sent.rate > rate as f64 * 0.97;
-                eprintln!(
-                    "{} {} {} at {rate}/s: {} lost of {}, {:.0}/s",
-                    load.workload,
-                    load.data.name(),
-                    subject.name,
-                    sample.lost(),
-                    sample.sent.packets,
-                    sample.sent.rate
-                );
-                if sample.is_exact() {
-                    good = rate;
-                    row.load.rate = if reached { rate } else { 0 };
-                    row.samples = vec![sample];
-                    if !reached {
-                        break;
-                    }
-                } else {
-                    bad = Some(rate);
-                }
-                rate = match bad {
-                    None => rate * 2,
-                    Some(bad) => {
-                        steps += 1;
-                        good.midpoint(bad)
-                    }
-                };
-            }
-            rows.push(row);
-        }
-    }
-    Ok(report::rate_table(&rows))
 }

@@ -26,6 +26,10 @@ const LINK: [&str; 2] = ["bench-daemon", "bench-client"];
 /// Their addresses: of the network that is set aside for measurements.
 const ADDRESSES: [&str; 2] = ["198.18.0.1", "198.18.0.2"];
 
+/// The addresses of the captured pair, for traffic between programs: of the host that is captured
+/// on, and of the other one.
+pub(crate) const CAPTURED_ADDRESSES: [&str; 2] = ["198.18.1.1", "198.18.1.2"];
+
 /// The way of RPCAP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Via {
@@ -40,6 +44,7 @@ pub(crate) struct Place {
     /// Where daemons listen.
     pub(crate) server: &'static str,
     via: Via,
+    mtu: u32,
     outside: File,
 }
 
@@ -55,7 +60,7 @@ impl Place {
             Via::Veth => ADDRESSES[0],
             Via::Lo => "127.0.0.1",
         };
-        let place = Self { server, via, outside };
+        let place = Self { server, via, mtu, outside };
         // Every Linux has it. Others pace: they send from timers, and nobody is charged with that.
         fs::write("/proc/sys/net/ipv4/tcp_congestion_control", "reno")
             .context("choosing a congestion control")?;
@@ -74,6 +79,34 @@ impl Place {
         ip(&format!("addr add {}/30 dev {}", ADDRESSES[0], LINK[0]))?;
         place.outside(|| ip(&format!("addr add {}/30 dev {}", ADDRESSES[1], LINK[1])))?;
         Ok(place)
+    }
+
+    /// The interface of the daemon's host that RPCAP takes.
+    pub(crate) fn way(&self) -> &'static str {
+        match self.via {
+            Via::Veth => LINK[0],
+            Via::Lo => "lo",
+        }
+    }
+
+    /// The way of RPCAP.
+    pub(crate) fn via(&self) -> Via {
+        self.via
+    }
+
+    /// The MTU of that way.
+    pub(crate) fn mtu(&self) -> u32 {
+        match self.via {
+            Via::Veth => self.mtu,
+            // What the longest datagram needs is less than `lo` takes.
+            Via::Lo => 65_535,
+        }
+    }
+
+    /// Lets programs of the two hosts talk over the captured pair.
+    pub(crate) fn address_captured(&self) -> anyhow::Result<()> {
+        ip(&format!("addr add {}/30 dev {CAPTURED}", CAPTURED_ADDRESSES[0]))?;
+        self.outside(|| ip(&format!("addr add {}/30 dev {SENDING}", CAPTURED_ADDRESSES[1])))
     }
 
     /// Starts a sender of packets to be captured.

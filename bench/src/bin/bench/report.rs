@@ -1,27 +1,16 @@
-//! What was measured, as markdown.
+//! What was measured, as markdown and as JSON.
 
 use std::fmt::Write;
-use std::fs;
-use std::path::Path;
-use std::process::Command;
 
-use crate::subject::{Load, Sample, Subject};
+use serde_json::{Value, json};
 
-/// All rounds of one daemon under one load.
-pub(crate) struct Row {
-    /// Which daemon.
-    pub(crate) subject: Subject,
-    /// What was sent.
-    pub(crate) load: Load,
-    /// One for each round.
-    pub(crate) samples: Vec<Sample>,
-}
+use crate::impact::{Impact, ImpactRow};
+use crate::modes::{Peak, Row};
+use crate::subject::Sample;
+use crate::syscalls::Calls;
 
-impl Row {
-    fn median(&self) -> f64 {
-        median(self.samples.iter().map(Sample::micros_per_packet).collect())
-    }
-}
+/// What is written where there is nothing to compare with.
+const NONE: &str = "–";
 
 /// The middle value; of an even number, the mean of the two in the middle.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
@@ -33,206 +22,361 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     (values[(n - 1) / 2] + values[n / 2]) / 2.0
 }
 
-/// CPU and loss. The first subject of every workload is what the others are compared to.
-pub(crate) fn cpu_table(rows: &[Row]) -> String {
-    let mut out = String::from(
-        "| packets | by | daemon | asked /s | sent /s | sent | lost | dropped by kernel | late, ms | \
-         CPU µs/packet: median | min–max | ratio | ksoftirqd |\n\
-         |---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
-    );
-    let mut base = f64::NAN;
-    let mut last = None;
-    for row in rows {
-        let this = (&row.load.workload, row.load.data);
-        if last.replace(this) != Some(this) {
-            base = row.median();
-        }
-        let each: Vec<f64> = row.samples.iter().map(Sample::micros_per_packet).collect();
-        let min = each.iter().copied().fold(f64::INFINITY, f64::min);
-        let max = each.iter().copied().fold(0.0, f64::max);
-        let sum = |f: fn(&Sample) -> u64| row.samples.iter().map(f).sum::<u64>();
-        let late = row.samples.iter().map(|s| s.sent.late_ms).fold(0.0, f64::max);
-        let _ = writeln!(
-            out,
-            "| {} | {} | {} | {} | {:.0} | {} | {} | {} | {late:.1} | {:.3} | \
-             {min:.3}–{max:.3} | {:.2} | {:.3} |",
-            row.load.workload,
-            row.load.data.name(),
-            row.subject.name,
-            row.load.rate,
-            median(row.samples.iter().map(|s| s.sent.rate).collect()),
-            sum(|s| s.sent.packets),
-            sum(Sample::lost),
-            sum(|s| s.drained.stats.kernel_dropped.into()),
-            row.median(),
-            row.median() / base,
-            median(row.samples.iter().map(Sample::softirq_micros_per_packet).collect()),
-        );
+/// A table that grows.
+struct Table(String);
+
+impl Table {
+    /// With the names of its columns; those of numbers start with `>`.
+    fn new<const N: usize>(columns: [&str; N]) -> Self {
+        let mut table = Self(String::new());
+        table.row(columns.map(|c| c.trim_start_matches('>').to_owned()));
+        let rule = columns.map(|c| if c.starts_with('>') { "--:|" } else { "---|" });
+        let _ = writeln!(table.0, "|{}", rule.concat());
+        table
     }
-    out
+
+    fn row<const N: usize>(&mut self, cells: [String; N]) {
+        let _ = writeln!(self.0, "| {} |", cells.join(" | "));
+    }
 }
 
-/// What else it costs: bytes on the wire, and memory.
-pub(crate) fn cost_table(rows: &[Row]) -> String {
-    let mut out = String::from(
-        "| packets | by | daemon | bytes on the wire for a captured byte | datagrams per 1000 packets \
-         | fragments | memory, MiB: idle | at most |\n|---|---|---|--:|--:|--:|--:|--:|\n",
-    );
-    for row in rows {
-        let sum = |f: fn(&Sample) -> u64| row.samples.iter().map(f).sum::<u64>();
-        let most = |i: usize| row.samples.iter().map(|s| s.memory[i]).max().unwrap_or(0);
-        let _ = writeln!(
-            out,
-            "| {} | {} | {} | {:.4} | {:.1} | {} | {:.1} | {:.1} |",
-            row.load.workload,
-            row.load.data.name(),
-            row.subject.name,
-            sum(|s| s.drained.wire_bytes) as f64 / sum(|s| s.drained.bytes).max(1) as f64,
-            sum(|s| s.drained.datagrams) as f64 * 1e3 / sum(|s| s.drained.packets).max(1) as f64,
-            sum(|s| s.fragments),
-            most(0) as f64 / 1024.0,
-            most(1) as f64 / 1024.0,
-        );
+impl Row {
+    fn median(&self, of: impl Fn(&Sample) -> f64) -> f64 {
+        median(self.samples.iter().map(of).collect())
     }
-    out
+
+    fn sum(&self, of: impl Fn(&Sample) -> u64) -> u64 {
+        self.samples.iter().map(of).sum()
+    }
+
+    fn most(&self, of: impl Fn(&Sample) -> f64) -> f64 {
+        self.samples.iter().map(of).fold(0.0, f64::max)
+    }
+
+    /// What every table starts with: packets, way, daemon.
+    fn head(&self) -> [String; 3] {
+        let Self { load, subject, .. } = self;
+        [load.workload.to_string(), load.data.name().to_owned(), subject.name.to_owned()]
+    }
+
+    /// The median CPU time per packet of another daemon that did the same.
+    fn cpu_of(&self, rows: &[Row], name: &str) -> Option<f64> {
+        let like = |row: &&Row| {
+            row.subject.name == name
+                && (&row.load.workload, row.load.data) == (&self.load.workload, self.load.data)
+        };
+        let row = rows.iter().find(like)?;
+        Some(row.median(Sample::micros_per_packet))
+    }
+}
+
+/// CPU and loss.
+pub(crate) fn cpu_table(rows: &[Row]) -> String {
+    let mut table = Table::new([
+        "packets",
+        "by",
+        "daemon",
+        ">packets/s",
+        ">lost",
+        ">CPU µs/packet: median",
+        ">min–max",
+        ">× the floor's",
+        ">libpcap's is ×",
+    ]);
+    let ratio = |a: f64, b: f64| format!("{:.2}", a / b);
+    for row in rows {
+        let [packets, by, daemon] = row.head();
+        let median = row.median(Sample::micros_per_packet);
+        let max = row.most(Sample::micros_per_packet);
+        let each = row.samples.iter().map(Sample::micros_per_packet);
+        let min = each.fold(f64::INFINITY, f64::min);
+        table.row([
+            packets,
+            by,
+            daemon,
+            format!("{:.0}", row.median(|s| s.sent.rate)),
+            row.sum(Sample::lost).to_string(),
+            format!("{median:.3}"),
+            format!("{min:.3}–{max:.3}"),
+            row.cpu_of(rows, "floor").map_or(NONE.to_owned(), |floor| ratio(median, floor)),
+            row.cpu_of(rows, "libpcap").map_or(NONE.to_owned(), |theirs| ratio(theirs, median)),
+        ]);
+    }
+    table.0
+}
+
+/// Bytes on the wire, datagrams, and memory.
+pub(crate) fn cost_table(rows: &[Row]) -> String {
+    let mut table = Table::new([
+        "packets",
+        "by",
+        "daemon",
+        ">bytes for a captured byte: payload",
+        ">on the interface",
+        ">datagrams per 1000 packets",
+        ">IP fragments",
+        ">memory, MiB: idle",
+        ">at most",
+    ]);
+    for row in rows.iter().filter(|row| !row.samples.is_empty()) {
+        let [packets, by, daemon] = row.head();
+        let captured = row.sum(|s| s.drained.bytes).max(1) as f64;
+        let received = row.sum(|s| s.drained.packets).max(1) as f64;
+        table.row([
+            packets,
+            by,
+            daemon,
+            format!("{:.4}", row.sum(|s| s.drained.wire_bytes) as f64 / captured),
+            format!("{:.4}", row.sum(|s| s.wire.bytes) as f64 / captured),
+            format!("{:.1}", row.sum(|s| s.drained.datagrams) as f64 * 1e3 / received),
+            row.sum(|s| s.fragments).to_string(),
+            format!("{:.1}", row.most(|s| s.memory[0] as f64) / 1024.0),
+            format!("{:.1}", row.most(|s| s.memory[1] as f64) / 1024.0),
+        ]);
+    }
+    table.0
+}
+
+/// Whether it went as it should.
+pub(crate) fn conduct_table(rows: &[Row]) -> String {
+    let mut table = Table::new([
+        "packets",
+        "by",
+        "daemon",
+        ">asked /s",
+        ">sent",
+        ">dropped by kernel",
+        ">late, ms",
+        ">core busy, %",
+        ">ksoftirqd µs/packet",
+        ">stolen, ms",
+    ]);
+    for row in rows.iter().filter(|row| !row.samples.is_empty()) {
+        let [packets, by, daemon] = row.head();
+        table.row([
+            packets,
+            by,
+            daemon,
+            row.load.rate.to_string(),
+            row.sum(|s| s.sent.packets).to_string(),
+            row.sum(|s| s.drained.stats.kernel_dropped.into()).to_string(),
+            format!("{:.1}", row.most(|s| s.sent.late_ms)),
+            format!("{:.1}", row.median(Sample::busy)),
+            format!("{:.3}", row.median(Sample::softirq_micros_per_packet)),
+            row.sum(|s| s.stolen.as_millis() as u64).to_string(),
+        ]);
+    }
+    table.0
 }
 
 /// How long packets took.
 pub(crate) fn latency_table(rows: &[Row]) -> String {
-    let mut out = String::from(
-        "| packets | by | daemon | sent /s | sent | lost | ms until it was there: half of them | \
-         99 of 100 | all |\n|---|---|---|--:|--:|--:|--:|--:|--:|\n",
-    );
+    let mut table = Table::new([
+        "packets",
+        "by",
+        "daemon",
+        ">read timeout, ms",
+        ">packets/s",
+        ">sent",
+        ">lost",
+        ">last one arrived",
+        ">ms: p50",
+        ">p99",
+        ">max",
+    ]);
     for row in rows {
         for sample in &row.samples {
-            let [half, most, all] = sample.drained.latency_us.map(|us| us / 1e3);
-            let _ = writeln!(
-                out,
-                "| {} | {} | {} | {:.0} | {} | {} | {half:.2} | {most:.2} | {all:.2} |",
-                row.load.workload,
-                row.load.data.name(),
-                row.subject.name,
-                sample.sent.rate,
-                sample.sent.packets,
-                sample.lost(),
-            );
+            let [packets, by, daemon] = row.head();
+            let [half, most, all] = sample.drained.latency_us.map(|us| format!("{:.2}", us / 1e3));
+            let last = sample.drained.last_number == sample.sent.packets;
+            table.row([
+                packets,
+                by,
+                daemon,
+                row.load.read_timeout.to_string(),
+                format!("{:.0}", sample.sent.rate),
+                sample.sent.packets.to_string(),
+                sample.lost().to_string(),
+                if last { "yes" } else { "**no**" }.to_owned(),
+                half,
+                most,
+                all,
+            ]);
         }
     }
-    out
+    table.0
 }
 
 /// System calls, by name.
-pub(crate) fn syscall_table(rows: &[(Row, Vec<(String, u64)>)]) -> String {
-    let mut out = String::from(
-        "| packets | by | daemon | sent /s | sent | lost | system calls per 1000 packets | of which \
-         |\n|---|---|---|--:|--:|--:|--:|---|\n",
-    );
+pub(crate) fn syscall_table(rows: &[(Row, Calls)]) -> String {
+    let mut table = Table::new([
+        "packets",
+        "by",
+        "daemon",
+        ">packets/s",
+        ">sent",
+        ">lost",
+        ">system calls per 1000 packets",
+        "of which",
+    ]);
     for (row, calls) in rows {
         for sample in &row.samples {
+            let [packets, by, daemon] = row.head();
             let per = |n: u64| n as f64 * 1000.0 / sample.sent.packets.max(1) as f64;
             let which: Vec<String> =
                 calls.iter().map(|(name, n)| format!("{name} {:.2}", per(*n))).collect();
-            let _ = writeln!(
-                out,
-                "| {} | {} | {} | {:.0} | {} | {} | {:.2} | {} |",
-                row.load.workload,
-                row.load.data.name(),
-                row.subject.name,
-                sample.sent.rate,
-                sample.sent.packets,
-                sample.lost(),
-                per(calls.iter().map(|(_, n)| n).sum()),
+            table.row([
+                packets,
+                by,
+                daemon,
+                format!("{:.0}", sample.sent.rate),
+                sample.sent.packets.to_string(),
+                sample.lost().to_string(),
+                format!("{:.2}", per(calls.iter().map(|(_, n)| n).sum())),
                 which.join(", "),
-            );
+            ]);
         }
     }
-    out
+    table.0
 }
 
 /// The highest rates.
-pub(crate) fn rate_table(rows: &[Row]) -> String {
-    let mut out = String::from(
-        "| packets | by | daemon | highest loss-free packets/s | Mbit/s | CPU µs/packet | \
-         limited by |\n|---|---|---|--:|--:|--:|---|\n",
-    );
-    for row in rows {
-        let Some(sample) = row.samples.last() else {
-            let (packets, by) = (&row.load.workload, row.load.data.name());
-            let _ = writeln!(out, "| {packets} | {by} | {} | none | | | loss |", row.subject.name);
-            continue;
+pub(crate) fn rate_table(peaks: &[Peak]) -> String {
+    let mut table = Table::new([
+        "packets",
+        "by",
+        "daemon",
+        ">highest loss-free packets/s",
+        ">Mbit/s",
+        ">CPU µs/packet",
+        ">core busy, %",
+        "limited by",
+    ]);
+    for peak in peaks {
+        let [packets, by, daemon] = peak.row.head();
+        let limit = peak.limit.name().to_owned();
+        let [rate, bits, cpu, busy] = match peak.row.samples.last() {
+            Some(sample) => [
+                format!("{:.0}", sample.sent.rate),
+                format!("{:.0}", sample.sent.bytes as f64 * 8.0 / sample.sent.seconds / 1e6),
+                format!("{:.3}", sample.micros_per_packet()),
+                format!("{:.0}", sample.busy()),
+            ],
+            None => ["none", NONE, NONE, NONE].map(str::to_owned),
         };
-        let _ = writeln!(
-            out,
-            "| {} | {} | {} | {:.0} | {:.0} | {:.3} | {} |",
-            row.load.workload,
-            row.load.data.name(),
-            row.subject.name,
-            sample.sent.rate,
-            sample.sent.bytes as f64 * 8.0 / sample.sent.seconds / 1e6,
-            sample.micros_per_packet(),
-            if row.load.rate == 0 { "the sender" } else { "loss" },
-        );
+        table.row([packets, by, daemon, rate, bits, cpu, busy, limit]);
     }
-    out
+    table.0
 }
 
-/// Where and with what it was measured.
-pub(crate) fn circumstances(root: &Path, command: &str, notes: &[String]) -> String {
-    let mut out = String::new();
-    let mut line = |what: &str, value: &str| {
-        let _ = writeln!(out, "* {what}: {value}");
+/// What a daemon does to the programs of its host.
+pub(crate) fn impact_table(rows: &[ImpactRow]) -> String {
+    let mut table = Table::new([
+        "traffic",
+        "daemon",
+        "by",
+        ">throughput: median",
+        ">min–max",
+        ">% of that without",
+        ">packets in the filter",
+        ">daemon's loss, %",
+        ">daemon's CPU, % of a core",
+    ]);
+    let throughput = |row: &ImpactRow| median(row.samples.iter().map(|s| s.throughput).collect());
+    for row in rows {
+        let flow = row.flow;
+        let without = rows.iter().find(|r| r.flow == flow && r.daemon.is_none());
+        let base = without.map_or(f64::NAN, throughput);
+        let each = || row.samples.iter().map(|s| flow.in_units(s.throughput));
+        let (min, max) = (each().fold(f64::INFINITY, f64::min), each().fold(0.0, f64::max));
+        let received: u64 = row.samples.iter().map(|s| s.received).sum();
+        let lost: u64 = row.samples.iter().map(|s| s.lost).sum();
+        let captures = row.daemon.is_some();
+        let only = |text: String| if captures { text } else { NONE.to_owned() };
+        table.row([
+            flow.name().to_owned(),
+            row.daemon.as_ref().map_or("none", |(subject, _)| subject.name).to_owned(),
+            match &row.daemon {
+                Some((subject, load)) if !subject.dry_run => load.data.name(),
+                _ => NONE,
+            }
+            .to_owned(),
+            format!("{:.2} {}", flow.in_units(throughput(row)), flow.unit()),
+            format!("{min:.2}–{max:.2}"),
+            only(format!("{:.0}", throughput(row) / base * 100.0)),
+            only(received.to_string()),
+            only(format!("{:.2}", lost as f64 / received.max(1) as f64 * 100.0)),
+            only(format!("{:.0}", median(row.samples.iter().map(|s| s.busy).collect()))),
+        ]);
+    }
+    table.0
+}
+
+/// Every measurement by itself, for programs.
+pub(crate) fn samples_json(rows: &[Row]) -> Value {
+    let of_row = |row: &Row| -> Vec<Value> { row.samples.iter().map(|s| sample(row, s)).collect() };
+    rows.iter().flat_map(of_row).collect()
+}
+
+fn sample(row: &Row, sample: &Sample) -> Value {
+    let [packets, by, daemon] = row.head();
+    json!({
+        "packets": packets,
+        "by": by,
+        "daemon": daemon,
+        "asked_rate": row.load.rate,
+        "read_timeout_ms": row.load.read_timeout,
+        "sent": sample.sent,
+        "received": sample.drained,
+        "expected_bytes": sample.expected_bytes,
+        "lost": sample.lost(),
+        "cpu_us": sample.cpu.as_micros() as u64,
+        "cpu_us_per_packet": sample.micros_per_packet(),
+        "ksoftirqd_us": sample.softirq.as_micros() as u64,
+        "stolen_us": sample.stolen.as_micros() as u64,
+        "interface_bytes": sample.wire.bytes,
+        "interface_frames": sample.wire.frames,
+        "fragments": sample.fragments,
+        "memory_idle_kib": sample.memory[0],
+        "memory_peak_kib": sample.memory[1],
+    })
+}
+
+/// The same of what daemons do to their hosts.
+pub(crate) fn impact_json(rows: &[ImpactRow]) -> Value {
+    let of_row = |row: &ImpactRow| -> Vec<Value> {
+        let daemon = row.daemon.as_ref();
+        let value = |s: &Impact| {
+            json!({
+                "traffic": row.flow.name(),
+                "daemon": daemon.map(|(subject, _)| subject.name),
+                "by": daemon.map(|(_, load)| load.data.name()),
+                "throughput": s.throughput,
+                "received": s.received,
+                "lost": s.lost,
+                "cpu_percent": s.busy,
+            })
+        };
+        row.samples.iter().map(value).collect()
     };
-    line("date", &output(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])));
-    line("machine", &machine());
-    line("kernel", &read("/proc/sys/kernel/osrelease"));
-    line("commit", &commit(root));
-    line("command", &format!("`{command}`"));
-    for note in notes {
-        let _ = writeln!(out, "* {note}");
-    }
-    out
-}
-
-fn machine() -> String {
-    let cpuinfo = read("/proc/cpuinfo");
-    let models: Vec<&str> = cpuinfo
-        .lines()
-        .filter(|l| l.starts_with("model name"))
-        .filter_map(|l| Some(l.split_once(':')?.1.trim()))
-        .collect();
-    let meminfo = read("/proc/meminfo");
-    let memory =
-        meminfo.lines().find_map(|l| l.strip_prefix("MemTotal:")?.split_whitespace().next());
-    let gib = memory.and_then(|kb| kb.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0 / 1024.0;
-    let virtual_machine = if cpuinfo.contains(" hypervisor") { ", a virtual machine" } else { "" };
-    let model = models.first().copied().unwrap_or(std::env::consts::ARCH);
-    format!("{} cores of {model}{virtual_machine}, {gib:.1} GiB", models.len())
-}
-
-fn commit(root: &Path) -> String {
-    let git = |args: &[&str]| output(Command::new("git").arg("-C").arg(root).args(args));
-    let changed = if git(&["status", "--porcelain"]).is_empty() { "" } else { ", with changes" };
-    format!("{}{changed}", git(&["rev-parse", "--short=12", "HEAD"]))
-}
-
-/// What a program prints, or nothing.
-pub(crate) fn output(command: &mut Command) -> String {
-    let text = command.output().map(|o| o.stdout).unwrap_or_default();
-    String::from_utf8_lossy(&text).trim().to_owned()
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+    rows.iter().flat_map(of_row).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::median;
+    use super::*;
 
     #[test]
     fn the_median_is_in_the_middle() {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
         assert!(median(vec![]).is_nan());
+    }
+
+    #[test]
+    fn a_table_is_markdown() {
+        let mut table = Table::new(["what", ">how much"]);
+        table.row(["a".to_owned(), "1".to_owned()]);
+        assert_eq!(table.0, "| what | how much |\n|---|--:|\n| a | 1 |\n");
     }
 }

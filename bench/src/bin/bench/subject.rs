@@ -14,10 +14,14 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::cpu::{KernelThread, Meter, group_members, stolen};
+use crate::link::{Traffic, fragments, listens};
 use crate::place::{CAPTURED, Place, SENDING};
 
 /// How long after the last packet a daemon is given to come to rest.
 const REST: Duration = Duration::from_secs(10);
+
+/// Bytes of the headers of IP, UDP and PACKET in front of a packet that has a datagram for itself.
+const CLASSIC_HEADERS: usize = 20 + 8 + 28;
 
 /// A daemon to measure.
 #[derive(Clone, Debug)]
@@ -26,8 +30,11 @@ pub(crate) struct Subject {
     pub(crate) name: &'static str,
     /// The program.
     pub(crate) program: PathBuf,
-    /// Whether it knows `-t` and can send udpstr.
+    /// Whether it knows `-t`, can send udpstr, and cuts packets rather than send IP fragments.
+    /// libpcap's does none of it.
     pub(crate) udpstr: bool,
+    /// Whether it is told to capture and count, but to send no packets.
+    pub(crate) dry_run: bool,
 }
 
 /// The way of packets from daemon to receiver.
@@ -73,8 +80,6 @@ pub(crate) struct Bench {
     pub(crate) daemon_core: usize,
     /// How often the receiver looks for packets, in microseconds; 0: when it is woken.
     pub(crate) poll: u64,
-    /// What the client asks for, in milliseconds.
-    pub(crate) read_timeout: u32,
     /// Most bytes of a packet, as the client asks.
     pub(crate) snaplen: u32,
     /// The port of the next daemon: each has its own, so that none waits for the last one's.
@@ -94,6 +99,8 @@ pub(crate) struct Load {
     pub(crate) count: u64,
     /// Whether it is asked how long they take.
     pub(crate) latency: bool,
+    /// The read timeout that the client asks for, in milliseconds.
+    pub(crate) read_timeout: u32,
 }
 
 /// One measurement.
@@ -103,6 +110,8 @@ pub(crate) struct Sample {
     pub(crate) sent: Sent,
     /// As the receiver says.
     pub(crate) drained: Drained,
+    /// Bytes of packets that are to arrive.
+    pub(crate) expected_bytes: u64,
     /// The daemon's CPU time, from before the first packet until it rested.
     pub(crate) cpu: Duration,
     /// The CPU time of the kernel's own thread for network work on the daemon's core, at the same
@@ -112,6 +121,8 @@ pub(crate) struct Sample {
     pub(crate) stolen: Duration,
     /// How the CPU time was measured.
     pub(crate) method: &'static str,
+    /// What left the daemon's host on the interface that RPCAP takes.
+    pub(crate) wire: Traffic,
     /// Fragments that the daemon's host made.
     pub(crate) fragments: u64,
     /// The most memory of the daemon's largest process, in KiB: before the capture, and at its end.
@@ -138,10 +149,20 @@ impl Sample {
         time.as_secs_f64() * 1e6 / self.drained.packets.max(1) as f64
     }
 
-    /// Whether everything that was sent came, and nothing else.
+    /// Whether everything that was sent came, as long as it could be, and nothing else.
     pub(crate) fn is_exact(&self) -> bool {
         let d = &self.drained;
-        (d.packets, d.bytes, d.gaps) == (self.sent.packets, self.sent.bytes, 0)
+        (d.packets, d.bytes, d.gaps) == (self.sent.packets, self.expected_bytes, 0)
+    }
+
+    /// Whether some of it was to arrive shorter than it was.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.expected_bytes < self.sent.bytes
+    }
+
+    /// The share of the time of sending for which the daemon had its core, in percent.
+    pub(crate) fn busy(&self) -> f64 {
+        self.cpu.as_secs_f64() / self.sent.seconds * 100.0
     }
 }
 
@@ -161,37 +182,49 @@ impl Bench {
         after: impl FnOnce(A) -> anyhow::Result<B>,
     ) -> anyhow::Result<(Sample, B)> {
         let daemon = self.start(subject, load.data)?;
-        thread::sleep(Duration::from_millis(50));
-        let idle = peak_memory(daemon.process.id());
-        let fragments = fragments()?;
-        let drain = self.drain(daemon.port, load).with_context(|| format!("{}:", subject.name))?;
-        // The receiver's first reads and the daemon's last words about it are over.
-        thread::sleep(Duration::from_millis(200));
+        let idle = daemon.idle_memory()?;
+        let drain = self.drain(&daemon, load).with_context(|| format!("{}:", subject.name))?;
         let context = before(daemon.process.id())?;
         let stolen_start = stolen(self.daemon_core);
         let softirqd = KernelThread::softirqd(self.daemon_core);
+        let (fragments_start, wire_start) = (fragments()?, Traffic::out_of(self.place.way())?);
         let (start, softirq_start) = (daemon.meter.read()?, softirqd.read());
         let sent = self.blast(load)?;
-        let end = self.rest(&daemon.meter)?;
+        let end = rest(&daemon.meter, load.read_timeout)?;
         let softirq = softirqd.read() - softirq_start;
         let stolen = stolen(self.daemon_core) - stolen_start;
+        let wire = Traffic::out_of(self.place.way())?.since(wire_start);
         let context = after(context)?;
         let peak = peak_memory(daemon.process.id());
         let drained = drain.finish()?;
+        let longest = self.longest(subject, load.data);
         let sample = Sample {
+            expected_bytes: load.workload.bytes_cut(sent.packets, longest),
             sent,
             drained,
             cpu: end - start,
             softirq,
             stolen,
             method: daemon.meter.method(),
-            fragments: self::fragments()? - fragments,
+            wire,
+            fragments: fragments()? - fragments_start,
             memory: [idle, peak],
         };
         Ok((sample, context))
     }
 
-    fn start(&mut self, subject: &Subject, data: Data) -> anyhow::Result<Daemon> {
+    /// The most bytes of a packet that arrive.
+    fn longest(&self, subject: &Subject, data: Data) -> usize {
+        let fits = match data {
+            // At least a datagram's worth of what the path takes, unless it goes in fragments.
+            Data::Classic if subject.udpstr => self.place.mtu() as usize - CLASSIC_HEADERS,
+            _ => usize::MAX,
+        };
+        fits.min(self.snaplen as usize)
+    }
+
+    /// Starts a daemon on its core.
+    pub(crate) fn start(&mut self, subject: &Subject, data: Data) -> anyhow::Result<Daemon> {
         let port = self.next_port;
         self.next_port += 1;
         // What is started inherits this thread's core.
@@ -207,6 +240,7 @@ impl Bench {
                 Data::Classic => &["-t", "0"],
                 Data::Udpstr => &["-t", "1472"],
             })
+            .args(subject.dry_run.then_some("-y"))
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -219,14 +253,15 @@ impl Bench {
         Ok(Daemon { process, meter, port })
     }
 
-    fn drain(&self, port: u16, load: &Load) -> anyhow::Result<Drain> {
+    /// Starts a receiver; when this returns, the capture runs and the daemon is at rest.
+    pub(crate) fn drain(&self, daemon: &Daemon, load: &Load) -> anyhow::Result<Drain> {
         let mut command = Command::new(self.tools.join("drain"));
         command
-            .args([&format!("{}:{port}", self.place.server), CAPTURED])
+            .args([&format!("{}:{}", self.place.server, daemon.port), CAPTURED])
             .args(["--core", &self.receiver_core.to_string()])
             .args(["--poll", &self.poll.to_string()])
             .args(["--snaplen", &self.snaplen.to_string()])
-            .args(["--read-timeout", &self.read_timeout.to_string()])
+            .args(["--read-timeout", &load.read_timeout.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         match load.data {
@@ -245,6 +280,8 @@ impl Bench {
         if line != "ready\n" {
             bail!("the receiver did not become ready");
         }
+        // The receiver's first reads and the daemon's last words about it are over.
+        thread::sleep(Duration::from_millis(200));
         Ok(drain)
     }
 
@@ -257,40 +294,34 @@ impl Bench {
             .args(["--count", &load.count.to_string()])
             .args(["--core", &self.sender_core.to_string()])
             .stdout(Stdio::piped());
+        if load.latency {
+            command.arg("--number");
+        }
         let output = self.place.spawn_sender(&mut command)?.wait_with_output()?;
         if !output.status.success() {
             bail!("the sender failed");
         }
         Ok(serde_json::from_slice(&output.stdout)?)
     }
-
-    /// Waits until the daemon needs no more CPU time, and says how much it needed.
-    fn rest(&self, meter: &Meter) -> anyhow::Result<Duration> {
-        // Longer than packets may be gathered, or what comes last would be missed.
-        let pause = Duration::from_millis(u64::from(self.read_timeout) * 2 + 100);
-        let start = Instant::now();
-        let mut last = meter.read()?;
-        loop {
-            thread::sleep(pause);
-            let now = meter.read()?;
-            if now - last < pause / 200 {
-                return Ok(now);
-            }
-            if start.elapsed() > REST {
-                bail!("the daemon is still busy {REST:?} after the last packet");
-            }
-            last = now;
-        }
-    }
 }
 
-/// IP fragments that were made in this thread's network namespace.
-fn fragments() -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string("/proc/thread-self/net/snmp")?;
-    let mut lines = text.lines().filter(|l| l.starts_with("Ip:"));
-    let (names, values) = lines.next().zip(lines.next()).context("no Ip: in snmp")?;
-    let at = names.split(' ').position(|n| n == "FragCreates").context("no FragCreates")?;
-    Ok(values.split(' ').nth(at).context("no value")?.parse()?)
+/// Waits until a daemon needs no more CPU time, and says how much it needed.
+pub(crate) fn rest(meter: &Meter, read_timeout: u32) -> anyhow::Result<Duration> {
+    // Longer than packets may be gathered, or what comes last would be missed.
+    let pause = Duration::from_millis(u64::from(read_timeout) * 2 + 100);
+    let start = Instant::now();
+    let mut last = meter.read()?;
+    loop {
+        thread::sleep(pause);
+        let now = meter.read()?;
+        if now - last < pause / 200 {
+            return Ok(now);
+        }
+        if start.elapsed() > REST {
+            bail!("the daemon is still busy {REST:?} after the last packet");
+        }
+        last = now;
+    }
 }
 
 /// The most memory that any process of a group ever had, in KiB.
@@ -303,10 +334,28 @@ fn peak_memory(group: u32) -> u64 {
     group_members(group).into_iter().map(peak).max().unwrap_or(0)
 }
 
-struct Daemon {
+/// A daemon that runs.
+pub(crate) struct Daemon {
     process: Child,
-    meter: Meter,
+    /// Of its CPU time.
+    pub(crate) meter: Meter,
     port: u16,
+}
+
+impl Daemon {
+    /// The most memory that it needed until it listens, in KiB.
+    fn idle_memory(&self) -> anyhow::Result<u64> {
+        let start = Instant::now();
+        while !listens(self.port) {
+            if start.elapsed() > REST {
+                bail!("the daemon does not listen");
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        // What it does after it began to listen.
+        thread::sleep(Duration::from_millis(50));
+        Ok(peak_memory(self.process.id()))
+    }
 }
 
 impl Drop for Daemon {
@@ -318,13 +367,15 @@ impl Drop for Daemon {
     }
 }
 
-struct Drain {
+/// A receiver that runs.
+pub(crate) struct Drain {
     process: Child,
     output: BufReader<ChildStdout>,
 }
 
 impl Drain {
-    fn finish(mut self) -> anyhow::Result<Drained> {
+    /// Ends the capture, and says what came.
+    pub(crate) fn finish(mut self) -> anyhow::Result<Drained> {
         drop(self.process.stdin.take());
         let mut line = String::new();
         self.output.read_to_string(&mut line)?;

@@ -11,6 +11,9 @@ use nix::unistd::Pid;
 
 use crate::cpu::group_members;
 
+/// System calls by name, and how often each was made.
+pub(crate) type Calls = Vec<(String, u64)>;
+
 /// A daemon under strace.
 pub(crate) struct Tracer {
     process: Child,
@@ -35,7 +38,7 @@ impl Tracer {
     }
 
     /// Detaches; the calls by name, the most frequent first.
-    pub(crate) fn finish(mut self) -> anyhow::Result<Vec<(String, u64)>> {
+    pub(crate) fn finish(mut self) -> anyhow::Result<Calls> {
         kill(Pid::from_raw(self.process.id() as i32), Signal::SIGINT)?;
         self.process.wait()?;
         let text = std::fs::read_to_string(&self.table)
@@ -59,7 +62,7 @@ impl Drop for Tracer {
 }
 
 /// Reads the table: share, seconds, time per call, calls, errors if there are, name.
-fn parse(table: &str) -> Vec<(String, u64)> {
+fn parse(table: &str) -> Calls {
     table
         .lines()
         .filter_map(|line| {

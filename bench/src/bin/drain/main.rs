@@ -1,24 +1,26 @@
 //! Captures over RPCAP and throws everything away, as cheaply as that goes.
 
-use std::io::{self, ErrorKind, IoSliceMut, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
+mod control;
+mod datagrams;
+
+use std::io::{ErrorKind, Read};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
-use bench::{DaemonStats, Drained, pin};
+use bench::{DaemonStats, Drained, number_of, pin};
 use clap::Parser;
-use nix::errno::Errno;
-use nix::sys::socket::sockopt::{RcvBufForce, UdpGroSegment};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
+use control::Control;
+use datagrams::Datagrams;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
 use rpcap_proto::bpf::Instruction;
-use rpcap_proto::session::{ClientSession, Event, Request};
-use rpcap_proto::udpstr::{self, Unpacker};
+use rpcap_proto::session::{Event, Request};
 use rpcap_proto::wire::{
-    AuthRequest, FilterBlock, PacketHeader, PacketMessage, StartFlags, StartRequest, Stats,
+    AuthRequest, FilterBlock, PacketHeader, PacketMessage, StartFlags, StartRequest,
 };
 
 /// Bytes of the receive buffer.
@@ -26,9 +28,6 @@ const BUFFER: usize = 1024 * 1024;
 
 /// Instruction code of `ret #k`.
 const RET_K: u16 = 0x06;
-
-/// How long the daemon may take to listen, and to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often the end is looked for. Seldom: the sender has the same core.
 const TICK: Duration = Duration::from_millis(100);
@@ -79,7 +78,7 @@ struct Cli {
     #[arg(long, requires = "udp")]
     udpstr: bool,
 
-    /// Say how long packets took
+    /// Say how long packets took, and the number in the last one
     #[arg(long)]
     latency: bool,
 }
@@ -115,6 +114,7 @@ impl Count {
             let stamp = Duration::new(header.secs.into(), header.micros * 1000);
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             latencies.push(now.saturating_sub(stamp).as_secs_f64() * 1e6);
+            self.done.last_number = number_of(data).unwrap_or_default();
         }
     }
 
@@ -123,66 +123,9 @@ impl Count {
             && !latencies.is_empty()
         {
             latencies.sort_by(f64::total_cmp);
-            let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
-            self.done.latency_us = [at(0.5), at(0.99), at(1.0)];
+            self.done.latency_us = [0.5, 0.99, 1.0].map(|share| percentile(latencies, share));
         }
         self.done
-    }
-}
-
-/// A socket for datagrams.
-struct Datagrams(UdpSocket);
-
-impl Datagrams {
-    fn open(local: SocketAddr) -> anyhow::Result<Self> {
-        let socket = UdpSocket::bind((local.ip(), 0)).context("a UDP socket")?;
-        setsockopt(&socket, RcvBufForce, &(64 * BUFFER)).context("SO_RCVBUFFORCE")?;
-        // Fewer, larger reads where the kernel can.
-        let _ = setsockopt(&socket, UdpGroSegment, &true);
-        socket.set_read_timeout(Some(TICK))?;
-        Ok(Self(socket))
-    }
-
-    fn port(&self) -> io::Result<u16> {
-        Ok(self.0.local_addr()?.port())
-    }
-
-    /// Reads until nothing more comes after the capture's end.
-    fn read(&self, cli: &Cli, progress: &Progress) -> anyhow::Result<Drained> {
-        let mut count = Count::new(cli);
-        let mut unpacker = Unpacker::new(cli.snaplen);
-        let mut buffer = vec![0; 65_536];
-        let mut control = nix::cmsg_space!(i32);
-        loop {
-            let ended = progress.ended.load(Relaxed);
-            let mut parts = [IoSliceMut::new(&mut buffer)];
-            let fd = self.0.as_raw_fd();
-            let (len, size) =
-                match recvmsg::<()>(fd, &mut parts, Some(&mut control), MsgFlags::empty()) {
-                    Ok(message) => {
-                        let size = message.cmsgs()?.find_map(|c| match c {
-                            ControlMessageOwned::UdpGroSegments(size) => usize::try_from(size).ok(),
-                            _ => None,
-                        });
-                        (message.bytes, size.unwrap_or(message.bytes))
-                    }
-                    Err(Errno::EAGAIN) if ended => break,
-                    Err(Errno::EAGAIN | Errno::EINTR) => continue,
-                    Err(e) => return Err(e).context("reading datagrams"),
-                };
-            for datagram in buffer[..len].chunks(size.max(1)) {
-                count.done.datagrams += 1;
-                count.done.wire_bytes += datagram.len() as u64;
-                if datagram.get(1) == Some(&udpstr::TYPE) {
-                    unpacker.datagram(datagram, |header, data| count.packet(&header, data));
-                } else if let Some(message) = PacketMessage::read(datagram, cli.snaplen)? {
-                    count.packet(&message.header, message.data);
-                }
-            }
-            progress.packets.store(count.done.packets, Relaxed);
-        }
-        unpacker.finish(|header, data| count.packet(&header, data));
-        Ok(count.finish())
     }
 }
 
@@ -195,7 +138,7 @@ fn main() -> anyhow::Result<()> {
     control.expect(&Request::Authenticate(AuthRequest::Null))?;
     control.expect(&Request::Open(&cli.device))?;
     let datagrams =
-        if cli.udp { Some(Datagrams::open(control.socket.local_addr()?)?) } else { None };
+        if cli.udp { Some(Datagrams::open(control.socket.local_addr()?, &cli)?) } else { None };
     let own_port = datagrams.as_ref().map_or(Ok(0), Datagrams::port)?;
     let port = match control.expect(&Request::Start(&start_request(&cli, own_port)))? {
         Event::Started(reply) => reply.port,
@@ -239,6 +182,12 @@ fn main() -> anyhow::Result<()> {
     control.send()?;
     println!("{}", serde_json::to_string(&drained)?);
     Ok(())
+}
+
+/// The value that so large a share of the values, which are sorted, does not exceed.
+fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    sorted[rank.clamp(1, sorted.len()) - 1]
 }
 
 /// Everything, through a filter of one instruction, as clients without a filter ask for it.
@@ -322,58 +271,14 @@ fn read(mut data: TcpStream, cli: &Cli, progress: &Progress) -> anyhow::Result<D
     }
 }
 
-/// The control connection.
-struct Control {
-    socket: TcpStream,
-    session: ClientSession,
-}
+#[cfg(test)]
+mod tests {
+    use super::percentile;
 
-impl Control {
-    /// Connects; a daemon that was only just started may need a moment until it listens.
-    fn connect(daemon: SocketAddr) -> anyhow::Result<Self> {
-        let start = Instant::now();
-        let socket = loop {
-            match TcpStream::connect(daemon) {
-                Ok(socket) => break socket,
-                Err(e) if start.elapsed() > PATIENCE => {
-                    return Err(e).with_context(|| format!("connecting to {daemon}"));
-                }
-                Err(_) => thread::sleep(Duration::from_millis(20)),
-            }
-        };
-        socket.set_read_timeout(Some(2 * PATIENCE))?;
-        Ok(Self { socket, session: ClientSession::new() })
-    }
-
-    fn send(&mut self) -> anyhow::Result<()> {
-        let output = self.session.output();
-        self.socket.write_all(output).context("sending a request")?;
-        output.clear();
-        Ok(())
-    }
-
-    /// Sends a request and waits for its answer, which is not a refusal.
-    fn expect(&mut self, request: &Request<'_>) -> anyhow::Result<Event> {
-        self.session.request(request)?;
-        self.send()?;
-        let mut bytes = [0; 4096];
-        loop {
-            match self.session.poll()? {
-                Some(Event::Refused { code, text }) => bail!("refused: {text} ({code})"),
-                Some(Event::Pushed { code, text }) => eprintln!("drain: {text} ({code})"),
-                Some(event) => return Ok(event),
-                None => match self.socket.read(&mut bytes).context("waiting for an answer")? {
-                    0 => bail!("the daemon closed the control connection"),
-                    n => self.session.receive(&bytes[..n]),
-                },
-            }
-        }
-    }
-
-    fn stats(&mut self) -> anyhow::Result<Stats> {
-        match self.expect(&Request::Stats)? {
-            Event::Stats(stats) => Ok(stats),
-            other => bail!("the daemon answered with {other:?}"),
-        }
+    #[test]
+    fn a_percentile_is_a_value_that_was_there() {
+        let hundred: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!([0.5, 0.99, 1.0].map(|s| percentile(&hundred, s)), [50.0, 99.0, 100.0]);
+        assert_eq!([0.5, 0.99, 1.0].map(|s| percentile(&[7.0], s)), [7.0; 3]);
     }
 }
