@@ -271,6 +271,10 @@ fn d7_099_an_unreachable_udp_port_is_counted_and_the_session_lives() {
     for sent in 1..=200 {
         source.send(&frame(sent, 100));
         wait_until("the packet is on its way", || client.stats().expect("STATS").received == sent);
+        if sent % 20 == 0 {
+            // A report answers what was sent before: there have to be several sends.
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
     client.end_capture().expect("ENDCAP");
     let data = client.start(&Start::default()).expect("STARTCAP over TCP");
