@@ -95,6 +95,17 @@ pub(crate) struct ImpactRow {
     pub(crate) samples: Vec<Impact>,
 }
 
+impl ImpactRow {
+    /// What tables call the daemon, and the way of its packets, if it sends any.
+    pub(crate) fn who(&self) -> [&'static str; 2] {
+        match &self.daemon {
+            None => ["none", "–"],
+            Some((subject, _)) if subject.dry_run => [subject.name, "–"],
+            Some((subject, load)) => [subject.name, load.data.name()],
+        }
+    }
+}
+
 /// One measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Impact {
@@ -138,8 +149,13 @@ pub(crate) fn measure(
             daemon: daemon.clone(),
             samples: Vec::new(),
         }));
-        for round in 1..=rounds {
-            for row in &mut rows[first..] {
+        // What is measured first after a pause is slower, whatever it is.
+        iperf(bench, flow, 1.0)?;
+        let rows = &mut rows[first..];
+        for round in 0..rounds {
+            for turn in 0..rows.len() {
+                let at = (turn + round) % rows.len();
+                let row = &mut rows[at];
                 let sample = match &row.daemon {
                     None => Impact {
                         throughput: iperf(bench, flow, seconds)?,
@@ -150,11 +166,10 @@ pub(crate) fn measure(
                     Some((subject, load)) => captured(bench, subject, load, flow, seconds)?,
                 };
                 eprintln!(
-                    "{}, {}, round {round}: {:.2} {}, {} lost of {}",
+                    "{}, {}, round {}: {:.2} {}, {} lost of {}",
                     flow.name(),
-                    row.daemon.as_ref().map_or("no daemon".to_owned(), |(subject, load)| {
-                        format!("{} by {}", subject.name, load.data.name())
-                    }),
+                    row.who().join(" by "),
+                    round + 1,
                     flow.in_units(sample.throughput),
                     flow.unit(),
                     sample.lost,

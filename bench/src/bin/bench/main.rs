@@ -44,8 +44,7 @@ struct Cli {
     workload: Vec<Workload>,
 
     /// Packets per second, the same for every workload [default: 50000 for packets of 64 bytes,
-    /// less for larger ones; 20 for latency; 1000
-    /// under strace, and 50000 for all but libpcap's]
+    /// less for larger ones; 20 for latency; 1000 under strace, and 50000 for all but libpcap's]
     #[arg(long)]
     rate: Option<u64>,
 

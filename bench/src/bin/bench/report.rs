@@ -292,15 +292,12 @@ pub(crate) fn impact_table(rows: &[ImpactRow]) -> String {
         let received: u64 = row.samples.iter().map(|s| s.received).sum();
         let lost: u64 = row.samples.iter().map(|s| s.lost).sum();
         let captures = row.daemon.is_some();
+        let [daemon, by] = row.who();
         let only = |text: String| if captures { text } else { NONE.to_owned() };
         table.row([
             flow.name().to_owned(),
-            row.daemon.as_ref().map_or("none", |(subject, _)| subject.name).to_owned(),
-            match &row.daemon {
-                Some((subject, load)) if !subject.dry_run => load.data.name(),
-                _ => NONE,
-            }
-            .to_owned(),
+            daemon.to_owned(),
+            by.to_owned(),
             format!("{:.2} {}", flow.in_units(throughput(row)), flow.unit()),
             format!("{min:.2}–{max:.2}"),
             only(format!("{:.0}", throughput(row) / base * 100.0)),
@@ -345,12 +342,12 @@ fn sample(row: &Row, sample: &Sample) -> Value {
 /// The same of what daemons do to their hosts.
 pub(crate) fn impact_json(rows: &[ImpactRow]) -> Value {
     let of_row = |row: &ImpactRow| -> Vec<Value> {
-        let daemon = row.daemon.as_ref();
+        let [daemon, by] = row.who();
         let value = |s: &Impact| {
             json!({
                 "traffic": row.flow.name(),
-                "daemon": daemon.map(|(subject, _)| subject.name),
-                "by": daemon.map(|(_, load)| load.data.name()),
+                "daemon": daemon,
+                "by": by,
                 "throughput": s.throughput,
                 "received": s.received,
                 "lost": s.lost,
