@@ -17,6 +17,8 @@ impl StartFlags {
     pub const OUTBOUND: Self = Self(16);
     /// The client takes udpstr datagrams (docs/protocol.md, "Extensions").
     pub const UDPSTR: Self = Self(0x0100);
+    /// The client wants to know the port that datagrams come from (docs/protocol.md, "Extensions").
+    pub const SOURCE_PORT: Self = Self(0x0200);
 
     /// Whether all bits of `other` are set.
     pub fn contains(self, other: Self) -> bool {
@@ -76,7 +78,8 @@ impl StartRequest {
 pub struct StartReply {
     /// Bytes of the daemon's capture buffer: a hint for the client's receive buffer.
     pub buffer_size: u32,
-    /// Where the daemon listens for the data connection, or 0.
+    /// Where the daemon listens for the data connection; with [`StartFlags::SOURCE_PORT`] in the
+    /// extensions, where its datagrams come from; otherwise 0.
     pub port: u16,
     /// Which extensions the daemon chose of those that the client offered; 0 from other daemons.
     pub extensions: u16,
