@@ -3,13 +3,15 @@
 use std::net::{IpAddr, ToSocketAddrs};
 use std::str::FromStr;
 
+use crate::prefix::Prefix;
+
 /// The hosts that may connect. A list that names nobody who exists allows nobody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowList(Vec<Entry>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Entry {
-    Prefix(IpAddr, u8),
+    Prefix(Prefix),
     /// Resolved anew for every connection, so that a host may move.
     Name(String),
 }
@@ -19,7 +21,7 @@ impl AllowList {
     pub fn allows(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.0.iter().any(|entry| match entry {
-            Entry::Prefix(network, len) => in_prefix(peer, *network, *len),
+            Entry::Prefix(prefix) => prefix.contains(peer),
             Entry::Name(name) => match (name.as_str(), 0).to_socket_addrs() {
                 Ok(mut found) => found.any(|a| a.ip().to_canonical() == peer),
                 Err(e) => {
@@ -29,16 +31,6 @@ impl AllowList {
             },
         })
     }
-}
-
-fn in_prefix(address: IpAddr, network: IpAddr, len: u8) -> bool {
-    let (bits, address, network) = match (address, network) {
-        (IpAddr::V4(a), IpAddr::V4(n)) => (32, u128::from(a.to_bits()), u128::from(n.to_bits())),
-        (IpAddr::V6(a), IpAddr::V6(n)) => (128, a.to_bits(), n.to_bits()),
-        _ => return false,
-    };
-    // A shift by the whole width is no shift in Rust: the prefix of length 0 holds everything.
-    len == 0 || (address ^ network) >> (bits - u32::from(len)) == 0
 }
 
 impl FromStr for AllowList {
@@ -58,22 +50,11 @@ impl FromStr for AllowList {
 }
 
 fn entry(token: &str) -> Result<Entry, String> {
-    let Some((network, len)) = token.split_once('/') else {
-        return Ok(match token.parse::<IpAddr>() {
-            Ok(address) => {
-                let address = address.to_canonical();
-                Entry::Prefix(address, if address.is_ipv4() { 32 } else { 128 })
-            }
-            Err(_) => Entry::Name(token.to_owned()),
-        });
-    };
-    let wrong = || format!("{token:?} is not a prefix such as 10.0.0.0/8 or fd00::/8");
-    let network: IpAddr = network.parse().map_err(|_| wrong())?;
-    let len: u8 = len.parse().map_err(|_| wrong())?;
-    if len > if network.is_ipv4() { 32 } else { 128 } {
-        return Err(wrong());
+    match token.parse() {
+        Ok(prefix) => Ok(Entry::Prefix(prefix)),
+        Err(reason) if token.contains('/') => Err(reason),
+        Err(_) => Ok(Entry::Name(token.to_owned())),
     }
-    Ok(Entry::Prefix(network, len))
 }
 
 #[cfg(test)]

@@ -8,6 +8,9 @@ use clap::Parser;
 use rpcap_proto::udpstr::{MTU_MAX, MTU_MIN};
 
 use crate::allow::AllowList;
+use crate::devices::Rules;
+use crate::peers::PeerList;
+use crate::preselect::Preselect;
 use crate::transport::{Core, Options, Threads, place};
 
 const AFTER_HELP: &str = "\
@@ -23,7 +26,8 @@ CAPTURING needs the capability CAP_NET_RAW: run as root, or setcap cap_net_raw+e
 
 EXAMPLES
   rpcapd -n -l 192.0.2.10             let one host in, without a password
-  rpcapd -n -b 127.0.0.1 -p 2012      on loopback, for a tunnel";
+  rpcapd -n -b 127.0.0.1 -p 2012      on loopback, for a tunnel
+  rpcapd -n -v -a collector,2003      call a collector, listen for nobody";
 
 /// Capture packets on this host and forward them to clients over RPCAP.
 ///
@@ -52,6 +56,41 @@ pub struct Cli {
     #[arg(short = 'n', long)]
     pub null_auth: bool,
 
+    /// Collectors to call: HOST[,PORT][,ifname=NAME][,ifaddr=PREFIX] and so on with the next one;
+    /// the port is 2003 if left out; ifname and ifaddr choose the interface that this collector may
+    /// open. May be repeated
+    #[arg(short = 'a', long, value_name = "HOST,PORT...")]
+    pub active: Vec<PeerList>,
+
+    /// Call collectors only, listen for nobody
+    #[arg(short = 'v', long)]
+    pub active_only: bool,
+
+    /// Call a collector again that closed its session in good order
+    #[arg(long)]
+    pub reconnect_after_close: bool,
+
+    /// The only interface that clients may open; first in their list, and marked there
+    #[arg(short = 'i', long, value_name = "NAME", value_parser = preselect)]
+    pub interface: Option<Preselect>,
+
+    /// Devices that there are for clients: patterns with * and ?, separated by commas; ! before a
+    /// pattern leaves devices out. "any" has to be named [default: all]
+    #[arg(long, value_name = "PATTERNS")]
+    pub devices: Option<Rules>,
+
+    /// A filter (pcap-filter(7)) that packets must pass besides the client's own
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Option<String>,
+
+    /// Most bytes of each packet that a client may have [default: as it asks]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=262_144))]
+    pub snaplen: Option<u32>,
+
+    /// The interface that connections to clients leave by [default: as the routes say]
+    #[arg(long, value_name = "NAME")]
+    pub bind_device: Option<String>,
+
     /// Bytes of the kernel's capture buffer, for each capture
     #[arg(short = 'z', long, value_name = "BYTES", default_value_t = 16 * 1024 * 1024,
           value_parser = clap::value_parser!(u64).range(4096..=1 << 40))]
@@ -59,7 +98,7 @@ pub struct Cli {
 
     /// Bytes of a UDP datagram that several packets share (udpstr), 256 to 65000; 0: one packet in
     /// each, as libpcap's clients expect. A datagram is never larger than the path takes [default:
-    /// 1472 for clients that ask for udpstr, 0 for others]
+    /// 1472 for collectors that are called and clients that ask for udpstr, 0 for others]
     #[arg(short = 't', long, value_name = "BYTES", value_parser = udpstr_mtu)]
     pub udpstr_mtu: Option<usize>,
 
@@ -168,6 +207,13 @@ impl Cli {
             queue_bytes: self.queue_megabytes as usize * 1_000_000,
             queue_packets: self.queue_packets.next_power_of_two() as usize,
         })
+    }
+}
+
+fn preselect(name: &str) -> Result<Preselect, String> {
+    match name {
+        "" => Err("expected the name of an interface".to_owned()),
+        name => Ok(Preselect::named(name)),
     }
 }
 

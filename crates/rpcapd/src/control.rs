@@ -43,15 +43,26 @@ pub struct Control {
     pub local: SocketAddr,
 }
 
+/// Lets the connection end within a minute of its path, or its peer, being gone.
+fn end_when_dead(socket: &SockRef<'_>) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(15))
+        .with_interval(Duration::from_secs(10));
+    #[cfg(not(windows))]
+    let keepalive = keepalive.with_retries(4);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // While something is unacknowledged, this limit takes the place of the probes.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(Duration::from_secs(55)))?;
+    Ok(())
+}
+
 impl Control {
-    /// Takes over an accepted connection.
+    /// Takes over a connection.
     pub fn new(stream: std::net::TcpStream, peer: SocketAddr) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        let keepalive = TcpKeepalive::new()
-            .with_time(Duration::from_secs(60))
-            .with_interval(Duration::from_secs(10));
-        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        end_when_dead(&SockRef::from(&stream))?;
         let local = stream.local_addr()?;
         let mut stream = mio::net::TcpStream::from_std(stream);
         let poll = Poll::new()?;

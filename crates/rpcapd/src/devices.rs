@@ -1,12 +1,19 @@
 //! The devices that clients may see and open: this host's interfaces and savefiles that stand in
 //! for one.
 
+use std::borrow::Cow;
 use std::path::Path;
+use std::str::FromStr;
 
 use capture::devices as host;
 use rpcap_proto::wire;
+use wildmatch::WildMatch;
 
 use crate::cli::Replay;
+use crate::preselect::{Preselect, marked};
+
+/// The device that shows the packets of all.
+const ANY: &str = "any";
 
 /// What a device that may be opened is.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,31 +24,170 @@ pub enum Kind<'a> {
     Savefile(&'a Path),
 }
 
-/// The devices in the order that clients see them.
-pub fn list(replays: &[Replay]) -> Result<Vec<wire::Device>, capture::Error> {
-    // Flags as libpcap has them: up, running, connected.
-    const FLAGS: u32 = 0x2 | 0x4 | 0x10;
-    let savefiles = replays.iter().map(|r| wire::Device {
-        name: r.name.clone().into_bytes(),
-        description: format!("Savefile {}", r.file.display()).into_bytes(),
-        flags: FLAGS,
-        addresses: Vec::new(),
-    });
-    let interfaces = match host::list() {
-        Ok(devices) => devices,
-        // Somebody who offers savefiles only can do so anywhere.
-        Err(_) if !replays.is_empty() => Vec::new(),
-        Err(e) => return Err(e),
-    };
-    Ok(savefiles.chain(interfaces.into_iter().map(on_the_wire)).collect())
+/// Which devices there are at all: patterns in which `*` and `?` stand for any characters and any
+/// one, `!` in front of those to leave out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    allowed: Vec<WildMatch>,
+    denied: Vec<WildMatch>,
+    /// `any` shows the packets of every device, so no pattern allows it, only its name.
+    any: bool,
+    text: String,
 }
 
-/// The listed device of this name: a session can open nothing else.
-pub fn find<'a>(name: &str, replays: &'a [Replay]) -> Result<Option<Kind<'a>>, capture::Error> {
-    if let Some(replay) = replays.iter().find(|r| r.name == name) {
-        return Ok(Some(Kind::Savefile(&replay.file)));
+impl Rules {
+    /// Whether clients may know of this device.
+    pub fn allow(&self, name: &str) -> bool {
+        if name == ANY && !self.any || self.denied.iter().any(|p| p.matches(name)) {
+            return false;
+        }
+        self.allowed.is_empty() || self.allowed.iter().any(|p| p.matches(name))
     }
-    Ok(host::list()?.iter().any(|d| d.name == name).then_some(Kind::Interface))
+}
+
+impl FromStr for Rules {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut rules =
+            Self { allowed: Vec::new(), denied: Vec::new(), any: false, text: text.to_owned() };
+        for pattern in text.split([',', ' ']).filter(|p| !p.is_empty()) {
+            match pattern.strip_prefix('!') {
+                Some("") => return Err("\"!\" needs a pattern after it".to_owned()),
+                Some(denied) => rules.denied.push(WildMatch::new(denied)),
+                None => {
+                    rules.any |= pattern == ANY;
+                    rules.allowed.push(WildMatch::new(pattern));
+                }
+            }
+        }
+        if rules.allowed.is_empty() && rules.denied.is_empty() {
+            return Err("expected patterns such as eth*,!eth3".to_owned());
+        }
+        Ok(rules)
+    }
+}
+
+/// As it was given.
+impl std::fmt::Display for Rules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The devices as one client sees them.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Savefiles that stand in for interfaces.
+    pub replays: &'a [Replay],
+    /// Which devices there are at all.
+    pub rules: Option<&'a Rules>,
+    /// The only one that may be opened.
+    pub preselect: Option<&'a Preselect>,
+}
+
+/// Why a device cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum NotFound {
+    /// There is none of this name, or none that clients may know of.
+    #[error("{}: No such device exists", shown(.0))]
+    NoSuchDevice(String),
+    /// Another one is chosen.
+    #[error("can only open preselected interface '{}'", shown(.0))]
+    OtherPreselected(String),
+    /// The list could not be made.
+    #[error(transparent)]
+    List(#[from] capture::Error),
+}
+
+impl<'a> View<'a> {
+    /// The devices in the order that clients see them.
+    pub fn list(&self) -> Result<Vec<wire::Device>, capture::Error> {
+        // Flags as libpcap has them: up, running, connected.
+        const FLAGS: u32 = 0x2 | 0x4 | 0x10;
+        let savefiles = self.savefiles().map(|r| wire::Device {
+            name: r.name.clone().into_bytes(),
+            description: format!("Savefile {}", r.file.display()).into_bytes(),
+            flags: FLAGS,
+            addresses: Vec::new(),
+        });
+        let interfaces = self.interfaces()?;
+        let chosen = self.chosen(&interfaces).map(|name| name.into_owned().into_bytes());
+        let mut devices: Vec<_> =
+            savefiles.chain(interfaces.into_iter().map(on_the_wire)).collect();
+        if let Some(at) = chosen.and_then(|name| devices.iter().position(|d| d.name == name)) {
+            let mut first = devices.remove(at);
+            first.description = marked(&first.description);
+            devices.insert(0, first);
+        }
+        Ok(devices)
+    }
+
+    /// The device of this name, if this client may open it.
+    pub fn find(&self, name: &str) -> Result<Kind<'a>, NotFound> {
+        // A savefile is known without asking the system, which may be unable to answer.
+        let savefile = self.savefiles().find(|r| r.name == name);
+        if self.preselect.is_none()
+            && let Some(replay) = savefile
+        {
+            return Ok(Kind::Savefile(&replay.file));
+        }
+        let interfaces = self.interfaces()?;
+        if let Some(preselect) = self.preselect {
+            match self.chosen(&interfaces) {
+                Some(chosen) if chosen == name => {}
+                Some(chosen) => return Err(NotFound::OtherPreselected(chosen.into_owned())),
+                None => {
+                    tracing::warn!("no interface matches the preselection {preselect}");
+                    let wanted = preselect.name.clone();
+                    let wanted = wanted.unwrap_or_else(|| preselect.to_string());
+                    return Err(NotFound::OtherPreselected(wanted));
+                }
+            }
+        }
+        match savefile {
+            Some(replay) => Ok(Kind::Savefile(&replay.file)),
+            None if interfaces.iter().any(|d| d.name == name) => Ok(Kind::Interface),
+            None => Err(NotFound::NoSuchDevice(name.to_owned())),
+        }
+    }
+
+    /// The name of the preselected device: the first one that matches.
+    fn chosen<'n>(&'n self, interfaces: &'n [host::Device]) -> Option<Cow<'n, str>> {
+        let preselect = self.preselect?;
+        let savefile = self.savefiles().find(|r| preselect.matches(&r.name, std::iter::empty()));
+        let interface = || interfaces.iter().find(|d| preselect.matches_device(d));
+        savefile.map(|r| &r.name).or_else(|| interface().map(|d| &d.name)).map(Cow::from)
+    }
+
+    fn savefiles(&self) -> impl Iterator<Item = &'a Replay> {
+        let rules = self.rules;
+        self.replays.iter().filter(move |r| rules.is_none_or(|rules| rules.allow(&r.name)))
+    }
+
+    fn interfaces(&self) -> Result<Vec<host::Device>, capture::Error> {
+        let mut interfaces = match host::list() {
+            Ok(devices) => devices,
+            // Somebody who offers savefiles only can do so anywhere.
+            Err(_) if !self.replays.is_empty() => Vec::new(),
+            Err(e) => return Err(e),
+        };
+        if let Some(rules) = self.rules {
+            interfaces.retain(|d| rules.allow(&d.name));
+        }
+        Ok(interfaces)
+    }
+}
+
+/// A name from a client as it can be logged and sent back: harmless, and short enough that what is
+/// said of it is not cut off.
+pub fn shown(name: &str) -> String {
+    const LONGEST: usize = 64;
+    let mut shown: String = name.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    if name.chars().nth(LONGEST).is_some() {
+        shown.push_str("...");
+    }
+    shown
 }
 
 fn on_the_wire(device: host::Device) -> wire::Device {
@@ -71,5 +217,44 @@ fn sockaddr(address: host::Sockaddr) -> wire::SockAddr {
         host::Sockaddr::Mac { ifindex, hatype, addr, len, .. } => {
             wire::SockAddr::Mac { if_index: ifindex, hardware_type: hatype, len, addr }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_allow_and_deny() {
+        let allowed = |rules: &str, name: &str| rules.parse::<Rules>().unwrap().allow(name);
+        assert!(allowed("eth*", "eth0") && !allowed("eth*", "wlan0"));
+        assert!(allowed("eth?,lo", "lo") && !allowed("eth?,lo", "eth10"));
+        assert!(allowed("!eth3", "eth0") && !allowed("!eth3", "eth3"));
+        assert!(!allowed("eth*,!eth3", "eth3") && !allowed("eth*,!eth3", "lo"));
+        // What shows everything is not what somebody meant who left something out.
+        assert!(!allowed("!eth3", "any") && !allowed("*", "any") && allowed("any,!eth3", "any"));
+        for wrong in ["", ",", "!", "eth0,!"] {
+            assert!(wrong.parse::<Rules>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn d4_059_only_the_preselected_device_can_be_opened() {
+        let replays = ["a=x.pcap".parse().unwrap(), "b=y.pcap".parse().unwrap()];
+        let preselect = Preselect::named("b");
+        let view = View { replays: &replays, rules: None, preselect: Some(&preselect) };
+        let list = view.list().unwrap();
+        assert_eq!(list[0].name, b"b");
+        assert_eq!(list[0].description, b"Savefile y.pcap ;preselected");
+        assert_eq!(view.find("b").unwrap(), Kind::Savefile(Path::new("y.pcap")));
+        let refused = view.find("a").unwrap_err().to_string();
+        assert_eq!(refused, "can only open preselected interface 'b'");
+
+        // What is not there leaves nothing that can be opened, and nothing marked.
+        let gone = Preselect::named("no-such");
+        let view = View { preselect: Some(&gone), ..view };
+        assert!(!view.list().unwrap().iter().any(|d| d.description.ends_with(b"preselected")));
+        let refused = view.find("a").unwrap_err().to_string();
+        assert_eq!(refused, "can only open preselected interface 'no-such'");
     }
 }

@@ -1,10 +1,9 @@
 //! Listening, accepting, and the end of it all.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,16 +11,15 @@ use anyhow::{Context, bail};
 use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::active::Callers;
 use crate::cli::Cli;
 use crate::control::Control;
 use crate::own::OwnTraffic;
 use crate::session::{self, Shared};
+use crate::settings::{Current, Settings, Terms};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
-
-/// How long sessions have to end when the daemon does.
-const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
 
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -34,18 +32,18 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     if !cli.null_auth {
         tracing::warn!("nobody can log in: passwords are not available yet and -n is not given");
     }
-    let transport = cli.transport().map_err(anyhow::Error::msg)?;
+    let settings = Settings::new(cli.clone()).map_err(anyhow::Error::msg)?;
     let mut poll = Poll::new().context("creating the event queue")?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKE).context("creating the waker")?);
     let shared = Arc::new(Shared {
-        cli: cli.clone(),
-        transport,
+        settings: Current::new(settings),
+        sessions: Arc::default(),
         own: Arc::new(OwnTraffic::new(cli.capture_own_traffic)),
         shutdown: AtomicBool::new(false),
     });
     heed_signals(&shared, waker)?;
     let mut listeners = Vec::new();
-    for listener in bind(cli)? {
+    for listener in if cli.active_only { Vec::new() } else { bind(cli)? } {
         let mut listener = mio::net::TcpListener::from_std(listener);
         poll.registry()
             .register(&mut listener, Token(listeners.len()), Interest::READABLE)
@@ -58,9 +56,9 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         tracing::info!("listening on {address}");
         listeners.push(listener);
     }
-    let sessions = Arc::new(Sessions::default());
-    let mut gate =
-        Gate { shared: Arc::clone(&shared), sessions: Arc::clone(&sessions), full: None };
+    let callers = Callers::default();
+    callers.set(&shared.settings.get().peers, &shared).context("starting to call collectors")?;
+    let mut gate = Gate { shared: Arc::clone(&shared), full: None };
     let mut events = Events::with_capacity(16);
     while !shared.shutdown.load(SeqCst) {
         let pause = gate.accept_all(&listeners);
@@ -72,7 +70,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         }
     }
     drop(listeners);
-    sessions.end();
+    callers.end();
+    shared.sessions.end();
     Ok(())
 }
 
@@ -169,7 +168,6 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// Takes connections in, as long as there is room.
 struct Gate {
     shared: Arc<Shared>,
-    sessions: Arc<Sessions>,
     /// When it was last said that there is no room, and how many were turned away since.
     full: Option<(Instant, u64)>,
 }
@@ -201,8 +199,9 @@ impl Gate {
     }
 
     fn admit(&mut self, stream: std::net::TcpStream, peer: SocketAddr) {
-        if self.sessions.count() >= self.shared.cli.max_sessions {
-            self.turn_away(peer);
+        let settings = self.shared.settings.get();
+        if self.shared.sessions.passive() >= settings.cli.max_sessions {
+            self.turn_away(peer, settings.cli.max_sessions);
             return;
         }
         let control = match Control::new(stream, peer) {
@@ -212,11 +211,11 @@ impl Gate {
                 return;
             }
         };
-        let (shared, sessions) = (Arc::clone(&self.shared), Arc::clone(&self.sessions));
-        let place = sessions.enter(control.waker());
+        let shared = Arc::clone(&self.shared);
+        let place = shared.sessions.enter(peer, control.local, None, control.waker());
+        let terms = Terms { settings, peer: None };
         let spawned = thread::Builder::new().name("session".to_owned()).spawn(move || {
-            let _place = place;
-            session::serve(control, &shared);
+            session::serve(control, terms, &place.entry, &shared);
         });
         if let Err(e) = spawned {
             tracing::error!(%peer, "starting a session's thread: {e}");
@@ -224,8 +223,7 @@ impl Gate {
     }
 
     /// Closes the connection; the log gets a line a second at most.
-    fn turn_away(&mut self, peer: SocketAddr) {
-        let limit = self.shared.cli.max_sessions;
+    fn turn_away(&mut self, peer: SocketAddr, limit: usize) {
         match &mut self.full {
             Some((since, n)) if since.elapsed() < Duration::from_secs(1) => *n += 1,
             full => {
@@ -234,58 +232,5 @@ impl Gate {
                 *full = Some((Instant::now(), 0));
             }
         }
-    }
-}
-
-/// The sessions that run, so that they can be counted and woken.
-#[derive(Debug, Default)]
-struct Sessions {
-    wakers: Mutex<(u64, HashMap<u64, Arc<Waker>>)>,
-}
-
-impl Sessions {
-    fn count(&self) -> usize {
-        self.lock().1.len()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, (u64, HashMap<u64, Arc<Waker>>)> {
-        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn enter(self: &Arc<Self>, waker: Arc<Waker>) -> Place {
-        let mut wakers = self.lock();
-        wakers.0 += 1;
-        let id = wakers.0;
-        wakers.1.insert(id, waker);
-        Place { sessions: Arc::clone(self), id }
-    }
-
-    /// Wakes all sessions, which see that the daemon ends, and waits for them.
-    fn end(&self) {
-        let deadline = Instant::now() + SHUTDOWN_TIME;
-        for waker in self.lock().1.values() {
-            // It fails only for a session that is over.
-            let _ = waker.wake();
-        }
-        while self.count() > 0 && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(5));
-        }
-        match self.count() {
-            0 => {}
-            left => tracing::warn!("{left} sessions did not end in time"),
-        }
-    }
-}
-
-/// A session's place among the sessions; it is given back however the session ends.
-#[derive(Debug)]
-struct Place {
-    sessions: Arc<Sessions>,
-    id: u64,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.sessions.lock().1.remove(&self.id);
     }
 }

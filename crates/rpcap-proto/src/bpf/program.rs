@@ -81,6 +81,29 @@ impl Program {
         Ok(Program(all))
     }
 
+    /// The program that returns what this one returns for packets that `ceiling` keeps, and 0 for
+    /// all others. Its length is that of both and at most four more, which does not count against
+    /// [`MAX_INSTRUCTIONS`].
+    pub fn within(self, ceiling: &Program) -> Result<Program, Invalid> {
+        let mut prefix = ceiling.0.clone();
+        let computed = prefix.iter().any(|i| i.code == op::RET_A);
+        let tail = prefix.len();
+        let end = if computed { tail + 2 } else { tail };
+        for (at, instruction) in prefix.iter_mut().enumerate() {
+            let target = match instruction.code {
+                op::RET_K if instruction.k > 0 => end,
+                op::RET_A => tail,
+                _ => continue,
+            };
+            let distance = u32::try_from(target - at - 1).unwrap_or(u32::MAX);
+            *instruction = Instruction::new(op::JA, distance);
+        }
+        if computed {
+            prefix.extend([Instruction::jump(op::JEQ_K, 0, 0, 1), Instruction::new(op::RET_K, 0)]);
+        }
+        self.with_prefix(prefix)
+    }
+
     /// Whether Linux surely takes this program as a socket filter, given the memory.
     ///
     /// It may refuse a sound program that is longer than [`KERNEL_INSTRUCTIONS`], or has a

@@ -10,6 +10,7 @@ use rpcap_proto::session::DataChannel;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::own::{Flow, Hidden, TooMany, Transport};
+use crate::transport::bind_device;
 
 /// How long a client may take to open its data connection, or to accept ours.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,6 +38,15 @@ pub enum DataError {
     Aborted,
 }
 
+/// What the operator says about data connections.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DataOptions<'a> {
+    /// The port to listen on, where the client connects; `None`: any free one.
+    pub listen_port: Option<u16>,
+    /// The interface that connections leave by; `None`: as the routes say.
+    pub bind_device: Option<&'a str>,
+}
+
 /// A data connection, or the readiness for one.
 #[derive(Debug)]
 pub enum DataPath {
@@ -56,12 +66,12 @@ impl DataPath {
         channel: DataChannel,
         local: SocketAddr,
         peer: SocketAddr,
-        listen_port: Option<u16>,
+        options: &DataOptions<'_>,
         hide: impl Fn(Flow) -> Result<Hidden, TooMany>,
     ) -> Result<(Self, Hidden), DataError> {
         let port = match channel {
             DataChannel::TcpListen => {
-                let address = with_port(local, listen_port.unwrap_or(0));
+                let address = with_port(local, options.listen_port.unwrap_or(0));
                 let listening = Listening::open(address, peer.ip())
                     .map_err(|e| DataError::Listen(address, e))?;
                 let hidden = hide(Flow {
@@ -81,6 +91,9 @@ impl DataPath {
             _ => (Transport::Tcp, Type::STREAM),
         };
         let socket = Socket::new(Domain::for_address(address), kind, None).map_err(failed)?;
+        if let Some(device) = options.bind_device {
+            bind_device(&socket, device).map_err(failed)?;
+        }
         socket.bind(&with_port(local, 0).into()).map_err(failed)?;
         let bound = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(local);
         let peer_port = Some(port);
@@ -94,10 +107,18 @@ impl DataPath {
     }
 
     /// The port that the client is to connect to, or 0.
-    pub fn port(&self) -> u16 {
+    pub fn listening_port(&self) -> u16 {
         match self {
             Self::Listening(l) => l.address.port(),
             Self::Stream(_) | Self::Datagrams(_) => 0,
+        }
+    }
+
+    /// The port that datagrams come from, if there are any.
+    pub fn source_port(&self) -> Option<u16> {
+        match self {
+            Self::Datagrams(socket) => socket.local_addr().ok().map(|a| a.port()),
+            Self::Listening(_) | Self::Stream(_) => None,
         }
     }
 }

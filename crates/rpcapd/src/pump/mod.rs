@@ -6,8 +6,8 @@
 mod data;
 mod running;
 
-pub use data::{DataError, DataPath};
-pub use running::{Event, Plan, Running};
+pub use data::{DataError, DataOptions, DataPath};
+pub use running::{Event, Gauge, Plan, Running};
 
 use std::time::Duration;
 

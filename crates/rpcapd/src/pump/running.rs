@@ -45,15 +45,42 @@ pub struct Plan {
     pub options: Options,
 }
 
-/// A capture that runs.
-#[derive(Debug)]
-pub struct Running {
+/// What can be seen of a capture, from any thread.
+#[derive(Clone, Debug)]
+pub struct Gauge {
     /// The name of the device.
-    pub device: String,
+    pub device: Arc<str>,
     /// When it began.
     pub since: Instant,
     control: Control,
     counters: Arc<Counters>,
+}
+
+impl Gauge {
+    /// The ledger so far.
+    pub fn ledger(&self) -> Result<Ledger, capture::Error> {
+        // The kernel's counts last: what was captured is then at most what was received.
+        let counts = self.counters.counts();
+        let kernel = self.control.stats()?;
+        Ok(Ledger {
+            received: kernel.received,
+            dropped: kernel.dropped,
+            if_dropped: kernel.if_dropped,
+            counts,
+        })
+    }
+
+    /// How its datagrams travel.
+    pub fn way(&self) -> Way {
+        self.counters.way()
+    }
+}
+
+/// A capture that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// What can be seen of it.
+    pub gauge: Gauge,
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
     /// Says something once the thread is done, or nothing if it panicked.
@@ -129,10 +156,7 @@ impl Running {
             }
         })?;
         Ok(Self {
-            device: device.to_owned(),
-            since: Instant::now(),
-            control,
-            counters,
+            gauge: Gauge { device: device.into(), since: Instant::now(), control, counters },
             stop,
             thread: Some(thread),
             done,
@@ -141,30 +165,12 @@ impl Running {
 
     /// The kernel's side of the capture.
     pub fn control(&self) -> &Control {
-        &self.control
-    }
-
-    /// The ledger so far.
-    pub fn ledger(&self) -> Result<Ledger, capture::Error> {
-        // The kernel's counts first: what was captured is then at most what was received.
-        let counts = self.counters.counts();
-        let kernel = self.control.stats()?;
-        Ok(Ledger {
-            received: kernel.received,
-            dropped: kernel.dropped,
-            if_dropped: kernel.if_dropped,
-            counts,
-        })
-    }
-
-    /// How its datagrams travel.
-    pub fn way(&self) -> Way {
-        self.counters.way()
+        &self.gauge.control
     }
 
     /// Ends the capture. If the client still reads, it gets all that was captured until now.
     pub fn end(mut self, deliver_rest: bool) -> Ledger {
-        self.control.stop();
+        self.gauge.control.stop();
         if deliver_rest && !self.stop.is_waiting() {
             self.drain();
         }
@@ -172,11 +178,11 @@ impl Running {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!(device = %self.device.escape_debug(), "the capture's thread panicked");
+            tracing::error!(device = %self.gauge.device.escape_debug(), "the capture's thread panicked");
         }
-        self.ledger().unwrap_or_else(|e| {
+        self.gauge.ledger().unwrap_or_else(|e| {
             tracing::warn!("statistics at the end of a capture: {e}");
-            Ledger { counts: self.counters.counts(), ..Ledger::default() }
+            Ledger { counts: self.gauge.counters.counts(), ..Ledger::default() }
         })
     }
 
@@ -184,11 +190,12 @@ impl Running {
     fn drain(&self) {
         let end = Instant::now() + DRAIN_MAX;
         loop {
-            let before = self.counters.counts().sent.packets;
+            let before = self.gauge.counters.counts().sent.packets;
             let patience = DRAIN_STALL.min(end.saturating_duration_since(Instant::now()));
             match self.done.recv_timeout(patience) {
                 Err(RecvTimeoutError::Timeout)
-                    if Instant::now() < end && self.counters.counts().sent.packets > before => {}
+                    if Instant::now() < end
+                        && self.gauge.counters.counts().sent.packets > before => {}
                 _ => return,
             }
         }

@@ -25,6 +25,19 @@ use crate::ledger::{Counters, Sent, Taken};
 /// Bytes gathered before they are sent. Larger batches gain nothing and leave the cache.
 const BATCH: usize = 256 * 1024;
 
+/// Lets a socket's packets leave by this interface only (`SO_BINDTODEVICE`, socket(7)).
+pub fn bind_device(socket: &socket2::Socket, device: &str) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        socket.bind_device(Some(device.as_bytes()))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (socket, device);
+        Err(io::Error::other("binding a connection to an interface is not possible here"))
+    }
+}
+
 /// Packets into a batch.
 pub trait Framer {
     /// Appends a packet. Does not allocate, unless it is longer than a whole batch.

@@ -138,4 +138,17 @@ proptest! {
             prop_assert_eq!(kept(&prefixed, &payload), plain);
         }
     }
+
+    #[test]
+    fn within_keeps_what_both_keep(
+        program in any_program().prop_filter("fits", |one| one.fits_kernel() && repeatable(one)),
+        ceiling in any_program().prop_filter("fits", |one| one.fits_kernel() && repeatable(one)),
+        payload in prop::collection::vec(any::<u8>(), 1..80),
+    ) {
+        let both = program.clone().within(&ceiling).unwrap();
+        if both.fits_kernel() {
+            let expected = kept(&ceiling, &payload).and_then(|_| kept(&program, &payload));
+            prop_assert_eq!(kept(&both, &payload), expected);
+        }
+    }
 }

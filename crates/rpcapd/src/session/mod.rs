@@ -1,0 +1,286 @@
+//! One client's session, on a thread of its own.
+
+mod start;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use mio::Waker;
+use rpcap_proto::bpf::Program;
+use rpcap_proto::session::{Action, Config, DaemonSession, EndReason, Next, Note, Timers};
+use rpcap_proto::wire::{ErrorCode, Stats, write_error};
+
+use crate::control::{Control, ReadResult};
+use crate::ledger::Ledger;
+use crate::own::{Hidden, OwnTraffic, Watched};
+use crate::pump::{Event, Running};
+use crate::sessions::{Entry, Sessions};
+use crate::settings::{Current, Terms};
+
+/// What all sessions share.
+#[derive(Debug)]
+pub struct Shared {
+    /// What the operator wants, as of now.
+    pub settings: Current,
+    /// All sessions.
+    pub sessions: Arc<Sessions>,
+    /// What no capture may contain.
+    pub own: Arc<OwnTraffic>,
+    /// Whether the daemon is about to end.
+    pub shutdown: AtomicBool,
+}
+
+/// Serves one connection until it is over. Returns why it is, and whether the client had been
+/// accepted.
+pub fn serve(control: Control, terms: Terms, entry: &Entry, shared: &Shared) -> (End, bool) {
+    let peer = control.peer;
+    if !terms.active() {
+        shared.own.hide_control(control.local);
+        if let Some(allowed) = &terms.settings.cli.allow
+            && !allowed.allows(peer.ip())
+        {
+            refuse(control);
+            return (End::Refused, false);
+        }
+    }
+    tracing::info!(%peer, "session started");
+    let began = Instant::now();
+    let mut session = Session::new(control, terms, entry, shared);
+    let end = session.run().unwrap_or_else(End::Connection);
+    session.end_capture(false);
+    let seconds = began.elapsed().as_secs();
+    tracing::info!(%peer, seconds, "session ended: {end}");
+    if let End::Session(reason) = &end
+        && !matches!(reason, EndReason::Closed { .. } | EndReason::Eof)
+    {
+        session.control.linger();
+    }
+    (end, entry.seen().authenticated)
+}
+
+/// Tells a client that it may not connect.
+fn refuse(mut control: Control) {
+    tracing::warn!(peer = %control.peer, "refused: not on the list of allowed hosts");
+    let mut refusal = Vec::new();
+    let text = "The host is not in the allowed host list. Connection refused.";
+    write_error(&mut refusal, 0, ErrorCode::HostNotAllowed, text);
+    if control.write_all(&mut refusal).is_ok() {
+        control.linger();
+    }
+}
+
+/// Why a session is over.
+#[derive(Debug, thiserror::Error)]
+pub enum End {
+    /// For a reason of the protocol.
+    #[error("{0}")]
+    Session(EndReason),
+    /// The client may not connect.
+    #[error("not on the list of allowed hosts")]
+    Refused,
+    /// The daemon stops, or the client is wanted no more.
+    #[error("ended by the daemon")]
+    Ordered,
+    /// The control connection failed.
+    #[error("control connection: {0}")]
+    Connection(io::Error),
+}
+
+/// A capture and what goes with it.
+struct Capturing {
+    running: Running,
+    /// The filter that bounds the client's.
+    ceiling: Option<Program>,
+    _hidden: Hidden,
+    _watched: Watched,
+}
+
+struct Session<'a> {
+    shared: &'a Shared,
+    terms: Terms,
+    entry: &'a Entry,
+    control: Control,
+    machine: DaemonSession,
+    epoch: Instant,
+    running: Option<Capturing>,
+    /// The ledger of the last capture, for those who ask after it ended.
+    last: Ledger,
+    /// The ledger when the client last asked for it during this capture.
+    asked: Ledger,
+    events: Receiver<Event>,
+    tell: Sender<Event>,
+    waker: Arc<Waker>,
+}
+
+impl<'a> Session<'a> {
+    fn new(control: Control, terms: Terms, entry: &'a Entry, shared: &'a Shared) -> Self {
+        let cli = &terms.settings.cli;
+        let config = Config {
+            null_auth: cli.null_auth,
+            active: terms.active(),
+            timers: Timers {
+                init: cli.init_timeout,
+                idle: cli.idle_timeout,
+                message: cli.message_timeout,
+                ..Timers::default()
+            },
+        };
+        let (tell, events) = mpsc::channel();
+        Self {
+            shared,
+            entry,
+            machine: DaemonSession::new(config, Duration::ZERO),
+            epoch: Instant::now(),
+            running: None,
+            last: Ledger::default(),
+            asked: Ledger::default(),
+            events,
+            tell,
+            waker: control.waker(),
+            control,
+            terms,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    fn run(&mut self) -> io::Result<End> {
+        let mut buf = [0; 16 * 1024];
+        loop {
+            self.heed_capture();
+            let end = loop {
+                match self.machine.poll(self.now()) {
+                    Next::Do(action) => self.perform(action),
+                    Next::Wait => break None,
+                    Next::End(reason) => break Some(reason),
+                }
+                // Replies leave one by one, so that a peer cannot pile them up.
+                self.control.write_all(self.machine.output())?;
+            };
+            self.control.write_all(self.machine.output())?;
+            if let Some(reason) = end {
+                return Ok(End::Session(reason));
+            }
+            if self.shared.shutdown.load(SeqCst) || self.entry.is_ending() {
+                return Ok(End::Ordered);
+            }
+            let read = if self.machine.wants_input() {
+                self.control.read(&mut buf)?
+            } else {
+                ReadResult::Nothing
+            };
+            match read {
+                ReadResult::Bytes(n) => self.machine.receive(&buf[..n]),
+                ReadResult::Eof => self.machine.receive_eof(),
+                ReadResult::Nothing => {
+                    self.control.wait(self.machine.deadline().map(|d| self.epoch + d))?;
+                }
+            }
+        }
+    }
+
+    /// Tells the client of a capture that ended by itself.
+    fn heed_capture(&mut self) {
+        while let Ok(Event::Failed(reason)) = self.events.try_recv() {
+            tracing::warn!(peer = %self.control.peer, reason, "capture failed");
+            self.end_capture(false);
+            self.machine.capture_failed(&reason);
+        }
+    }
+
+    fn end_capture(&mut self, deliver_rest: bool) {
+        let Some(Capturing { running, .. }) = self.running.take() else {
+            return;
+        };
+        self.entry.capturing(None);
+        let device = running.gauge.device.escape_debug().to_string();
+        let seconds = running.gauge.since.elapsed().as_secs_f64();
+        self.last = running.end(deliver_rest);
+        // A message of the ended capture is not one of the next.
+        while self.events.try_recv().is_ok() {}
+        let peer = self.control.peer;
+        tracing::info!(%peer, device, "capture ended: seconds={seconds:.3} {}", self.last);
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Note(note) => self.log(&note),
+            Action::Authenticate { .. } => {
+                tracing::warn!(peer = %self.control.peer, "password refused: not available yet");
+                self.machine.authenticated(Err("Authentication failed"), self.now());
+            }
+            Action::ListDevices => match self.terms.devices().list() {
+                Ok(devices) => self.machine.devices(Ok(&devices)),
+                Err(e) => self.machine.devices(Err(&self.logged("FINDALLIF", &e))),
+            },
+            Action::Open(name) => match self.linktype(&name) {
+                Ok(linktype) => self.machine.opened(Ok(linktype.0)),
+                Err(text) => self.machine.opened(Err(&self.logged("OPEN", &text))),
+            },
+            Action::Start(start) => {
+                // One that failed by itself is over now at the latest.
+                self.end_capture(false);
+                match self.start(&start) {
+                    Ok(reply) => self.machine.started(Ok(reply)),
+                    Err(text) => self.machine.started(Err(&self.logged("STARTCAP", &text))),
+                }
+            }
+            Action::SetFilter(program) => match self.set_filter(&program) {
+                Ok(()) => self.machine.filter_set(Ok(())),
+                Err(text) => self.machine.filter_set(Err(&self.logged("UPDATEFILTER", &text))),
+            },
+            Action::ReadStats => match self.stats() {
+                Ok(stats) => self.machine.stats(Ok(stats)),
+                Err(e) => self.machine.stats(Err(&self.logged("STATS", &e))),
+            },
+            Action::Stop => {
+                self.end_capture(true);
+                self.machine.stopped(self.now());
+            }
+        }
+    }
+
+    /// What peers said is quoted, so that it cannot look like anything else in the line.
+    fn log(&self, note: &Note) {
+        let peer = self.control.peer;
+        match note {
+            Note::Authenticated => {
+                self.entry.authenticated();
+                tracing::info!(%peer, "client accepted without a name");
+            }
+            Note::AuthRefused(text) => tracing::warn!(%peer, text, "client refused"),
+            Note::PeerError(text) => tracing::warn!(%peer, text, "peer reports an error"),
+            Note::Refused(code, text) => tracing::warn!(%peer, ?code, text, "request refused"),
+        }
+    }
+
+    /// Logs why a request failed; the text is also what the client is told.
+    fn logged(&self, request: &str, reason: &dyn std::fmt::Display) -> String {
+        let text = reason.to_string();
+        tracing::warn!(peer = %self.control.peer, request, text, "request failed");
+        text
+    }
+
+    fn stats(&mut self) -> Result<Stats, capture::Error> {
+        let ledger = match &self.running {
+            Some(c) => c.running.gauge.ledger()?,
+            None => self.last,
+        };
+        if self.terms.settings.cli.log_statistics {
+            let peer = self.control.peer;
+            let way = self.running.as_ref().map(|c| c.running.gauge.way()).unwrap_or_default();
+            tracing::info!(
+                %peer, datagram_limit = way.datagram_limit, segmentation = way.segmentation,
+                "statistics since asked before: {}", ledger.since(&self.asked).running()
+            );
+            tracing::info!(%peer, "statistics in all: {}", ledger.running());
+            self.asked = ledger;
+        }
+        Ok(ledger.stats())
+    }
+}

@@ -1,0 +1,156 @@
+//! Opening devices and starting captures.
+
+use std::sync::Arc;
+
+use rpcap_proto::bpf::Program;
+use rpcap_proto::session::{DataChannel, Direction, Start};
+use rpcap_proto::wire::{StartFlags, StartReply};
+
+use super::{Capturing, Session};
+use crate::devices::Kind;
+use crate::ledger::Ledger;
+use crate::pump::{DataOptions, DataPath, Plan, Running};
+use crate::transport::Framing;
+
+impl Session<'_> {
+    /// The link type of a listed device. What a capture needs beyond that, a right or an interface
+    /// that is up, STARTCAP will tell.
+    pub(super) fn linktype(&self, name: &str) -> Result<capture::LinkType, String> {
+        match self.find(name)? {
+            Kind::Interface => capture::linktype(name),
+            Kind::Savefile(path) => capture::replay::open(path, &capture::Options::default(), true)
+                .map(|capture| capture.linktype()),
+        }
+        .map_err(|e| e.to_string())
+    }
+
+    fn find(&self, name: &str) -> Result<Kind<'_>, String> {
+        self.terms.devices().find(name).map_err(|e| e.to_string())
+    }
+
+    /// Starts to capture from a listed device, the daemon's own traffic kept out.
+    fn open(&self, name: &str, mut options: capture::Options) -> Result<capture::Capture, String> {
+        match self.find(name)? {
+            Kind::Interface => capture::linktype(name).and_then(|linktype| {
+                options.guard = self.shared.own.guard(linktype);
+                capture::open(name, &options)
+            }),
+            Kind::Savefile(path) => capture::replay::open(path, &options, true),
+        }
+        .map_err(|e| e.to_string())
+    }
+
+    /// Starts a capture: device first, then the data connection, so that a client is not connected
+    /// to for nothing; the filter is on before the ring takes its first packet.
+    pub(super) fn start(&mut self, start: &Start) -> Result<StartReply, String> {
+        let cli = &self.terms.settings.cli;
+        let snaplen = start.snaplen.min(self.terms.snaplen());
+        let ceiling = match self.terms.filter() {
+            Some(text) => Some(self.ceiling(&text, &start.device)?),
+            None => None,
+        };
+        let options = capture::Options {
+            snaplen,
+            promisc: start.promisc,
+            ring_bytes: usize::try_from(cli.buffer).unwrap_or(usize::MAX),
+            block_timeout: start.read_timeout.min(cli.latency),
+            direction: match start.direction {
+                Direction::Both => capture::Direction::Both,
+                Direction::In => capture::Direction::In,
+                Direction::Out => capture::Direction::Out,
+            },
+            filter: within(ceiling.as_ref(), &start.filter)?,
+            ..capture::Options::default()
+        };
+        let capture = self.open(&start.device, options)?;
+        let watched = self.shared.own.watch(capture.control(), capture.linktype());
+        let (local, peer) = (self.control.local, self.control.peer);
+        // Hidden before its first packet can be.
+        let hide = |flow| self.shared.own.hide(flow);
+        let path =
+            DataOptions { listen_port: cli.data_port, bind_device: self.terms.bind_device() };
+        let (data, hidden) =
+            DataPath::open(start.data, local, peer, &path, hide).map_err(|e| e.to_string())?;
+        let framing = self.terms.framing(start);
+        let udpstr = matches!((start.data, framing), (DataChannel::Udp(_), Framing::UdpStream(_)));
+        // Only what the client offered is confirmed.
+        let offered = |flag| start.flags.contains(flag);
+        let mut extensions =
+            if udpstr && offered(StartFlags::UDPSTR) { StartFlags::UDPSTR.0 } else { 0 };
+        let mut port = data.listening_port();
+        if let Some(source) = data.source_port()
+            && offered(StartFlags::SOURCE_PORT)
+        {
+            port = source;
+            extensions |= StartFlags::SOURCE_PORT.0;
+        }
+        let buffer_size = u32::try_from(capture.ring_bytes()).unwrap_or(u32::MAX);
+        let reply = StartReply { buffer_size, port, extensions };
+        let device = start.device.escape_debug().to_string();
+        if let Some(asked) = capture.ring_shrunk() {
+            tracing::warn!(
+                %peer, device, asked, granted = capture.ring_bytes(),
+                "capture buffer is smaller than asked: memory is short"
+            );
+        }
+        tracing::info!(
+            %peer, device, snaplen, promisc = start.promisc,
+            filter = start.filter.instructions().len(), data = ?start.data, udpstr,
+            sampling = ?start.sampling, ring = capture.ring_bytes(), "capture started"
+        );
+        let (tell, waker) = (self.tell.clone(), Arc::clone(&self.waker));
+        let tell = move |event| {
+            // Neither fails while the session is there to hear it.
+            let _ = tell.send(event);
+            let _ = waker.wake();
+        };
+        let options = self.terms.settings.transport.clone();
+        let plan = Plan { sampling: start.sampling, framing, options };
+        self.asked = Ledger::default();
+        let running = Running::start(&start.device, capture, data, plan, tell)
+            .map_err(|e| format!("starting the capture's thread: {e}"))?;
+        self.entry.capturing(Some(running.gauge.clone()));
+        self.running = Some(Capturing { running, ceiling, _hidden: hidden, _watched: watched });
+        Ok(reply)
+    }
+
+    /// Replaces the filter of the capture that runs, if one does.
+    pub(super) fn set_filter(&self, program: &Program) -> Result<(), String> {
+        let Some(Capturing { running, ceiling, .. }) = &self.running else {
+            return Ok(());
+        };
+        let filter = within(ceiling.as_ref(), program)?;
+        running.control().set_filter(&filter).map_err(|e| e.to_string())
+    }
+
+    /// The filter that packets of a device must pass besides the client's.
+    fn ceiling(&self, text: &str, device: &str) -> Result<Program, String> {
+        let linktype = self.linktype(device)?;
+        let instructions = capture::libpcap::compile(text, linktype, u32::MAX, true)
+            .map_err(|e| format!("the operator's filter: {e}"))?;
+        let instructions = instructions
+            .iter()
+            .map(|i| rpcap_proto::bpf::Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k })
+            .collect();
+        Program::new(instructions).map_err(|e| format!("the operator's filter: {e}"))
+    }
+}
+
+/// A client's filter, for packets that pass the operator's.
+fn within(
+    ceiling: Option<&Program>,
+    program: &Program,
+) -> Result<Vec<capture::Instruction>, String> {
+    let program = match ceiling {
+        Some(ceiling) => &program
+            .clone()
+            .within(ceiling)
+            .map_err(|e| format!("the filter together with the operator's: {e}"))?,
+        None => program,
+    };
+    Ok(program
+        .instructions()
+        .iter()
+        .map(|i| capture::Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k })
+        .collect())
+}

@@ -1,0 +1,154 @@
+//! The sessions that run: counted, looked at and ended from other threads.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::Waker;
+
+use crate::peers::Peer;
+use crate::pump::Gauge;
+
+/// How long sessions have to end when the daemon does.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
+
+/// All sessions of the daemon.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    live: BTreeMap<u64, Arc<Entry>>,
+}
+
+/// What others can know of a session, and do to it.
+#[derive(Debug)]
+pub struct Entry {
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// The address that the client, or this daemon, connected from or to.
+    pub local: SocketAddr,
+    /// Whom this daemon called; `None` if the client called.
+    pub called: Option<Arc<Peer>>,
+    /// When it began.
+    pub since: SystemTime,
+    waker: Arc<Waker>,
+    ending: AtomicBool,
+    seen: Mutex<Seen>,
+}
+
+/// How far a session has come.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Whether the client was accepted.
+    pub authenticated: bool,
+    /// The capture that runs.
+    pub capture: Option<Gauge>,
+}
+
+impl Entry {
+    /// How far the session has come.
+    pub fn seen(&self) -> Seen {
+        lock(&self.seen).clone()
+    }
+
+    /// Ends the session soon.
+    pub fn end(&self) {
+        self.ending.store(true, SeqCst);
+        // It fails only for a session that is over.
+        let _ = self.waker.wake();
+    }
+
+    /// Whether the session is to end.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(SeqCst)
+    }
+
+    /// Notes that the client was accepted.
+    pub fn authenticated(&self) {
+        lock(&self.seen).authenticated = true;
+    }
+
+    /// Notes which capture runs.
+    pub fn capturing(&self, capture: Option<Gauge>) {
+        lock(&self.seen).capture = capture;
+    }
+}
+
+impl Sessions {
+    /// Enters a session, until the result is dropped.
+    pub fn enter(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        local: SocketAddr,
+        called: Option<Arc<Peer>>,
+        waker: Arc<Waker>,
+    ) -> Place {
+        let entry = Arc::new(Entry {
+            peer,
+            local,
+            called,
+            since: SystemTime::now(),
+            waker,
+            ending: AtomicBool::new(false),
+            seen: Mutex::default(),
+        });
+        let mut state = lock(&self.state);
+        state.next += 1;
+        let id = state.next;
+        state.live.insert(id, Arc::clone(&entry));
+        Place { sessions: Arc::clone(self), id, entry }
+    }
+
+    /// The sessions by their numbers, the oldest first.
+    pub fn list(&self) -> Vec<(u64, Arc<Entry>)> {
+        lock(&self.state).live.iter().map(|(id, entry)| (*id, Arc::clone(entry))).collect()
+    }
+
+    /// Sessions that clients began.
+    pub fn passive(&self) -> usize {
+        lock(&self.state).live.values().filter(|e| e.called.is_none()).count()
+    }
+
+    /// Ends all sessions and waits for them, within bounds.
+    pub fn end(&self) {
+        let deadline = Instant::now() + SHUTDOWN_TIME;
+        let count = || lock(&self.state).live.len();
+        for (_, entry) in self.list() {
+            entry.end();
+        }
+        while count() > 0 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+        match count() {
+            0 => {}
+            left => tracing::warn!("{left} sessions did not end in time"),
+        }
+    }
+}
+
+/// A panic elsewhere leaves nothing half-done in these.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A session's place among the sessions; it is given back however the session ends.
+#[derive(Debug)]
+pub struct Place {
+    sessions: Arc<Sessions>,
+    id: u64,
+    /// What others see of the session.
+    pub entry: Arc<Entry>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.sessions.state).live.remove(&self.id);
+    }
+}

@@ -1,0 +1,134 @@
+//! What the operator wants, as sessions use it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rpcap_proto::session::Start;
+use rpcap_proto::wire::StartFlags;
+
+use crate::cli::Cli;
+use crate::devices::View;
+use crate::peers::Peer;
+use crate::preselect::Preselect;
+use crate::transport::{Framing, Options};
+
+/// Bytes of a udpstr datagram where nobody chose: what Ethernet carries.
+const UDPSTR_MTU: usize = 1472;
+
+/// Everything that can be set, checked. It never changes: a reload makes another one.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The options, from the command line and the configuration file.
+    pub cli: Cli,
+    /// How packets are sent.
+    pub transport: Options,
+    /// Whom to call.
+    pub peers: Vec<Arc<Peer>>,
+}
+
+impl Settings {
+    /// Checks what options cannot say by themselves. An error is something that this host cannot
+    /// do, or that makes no sense together.
+    pub fn new(cli: Cli) -> Result<Self, String> {
+        let transport = cli.transport()?;
+        let peers: Vec<_> =
+            cli.active.iter().flat_map(|list| list.0.iter().cloned().map(Arc::new)).collect();
+        if cli.active_only && peers.is_empty() {
+            return Err("--active-only, but there is nobody to call: name a collector with \
+                        --active"
+                .to_owned());
+        }
+        if let Some(pair) = peers.iter().enumerate().find(|(n, p)| peers[..*n].contains(p)) {
+            return Err(format!("{} is to be called twice", pair.1));
+        }
+        let of_peers = peers.iter().filter_map(|p| p.filter.as_ref());
+        for text in of_peers.chain(&cli.filter) {
+            // For some link type: whether it fits a device's is seen when that is opened.
+            capture::libpcap::compile(text, capture::LinkType::ETHERNET, 0xffff, true)
+                .map_err(|e| format!("filter: {e}"))?;
+        }
+        Ok(Self { cli, transport, peers })
+    }
+}
+
+/// The settings in force.
+#[derive(Debug)]
+pub struct Current(Mutex<Arc<Settings>>);
+
+impl Current {
+    /// Begins with these.
+    pub fn new(settings: Settings) -> Self {
+        Self(Mutex::new(Arc::new(settings)))
+    }
+
+    /// The settings of now. Who began with them keeps them.
+    pub fn get(&self) -> Arc<Settings> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts others in their place.
+    pub fn set(&self, settings: Settings) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+}
+
+/// The terms on which one client is served.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The settings when its session began.
+    pub settings: Arc<Settings>,
+    /// Whom the daemon called; `None` if the client called.
+    pub peer: Option<Arc<Peer>>,
+}
+
+impl Terms {
+    /// Whether the daemon called the client.
+    pub fn active(&self) -> bool {
+        self.peer.is_some()
+    }
+
+    /// The devices as this client sees them.
+    pub fn devices(&self) -> View<'_> {
+        let cli = &self.settings.cli;
+        View { replays: &cli.replay, rules: cli.devices.as_ref(), preselect: self.preselect() }
+    }
+
+    fn preselect(&self) -> Option<&Preselect> {
+        let of_peer = self.peer.as_ref().and_then(|p| p.preselect.as_ref());
+        of_peer.or(self.settings.cli.interface.as_ref())
+    }
+
+    /// Most bytes of each packet that the client may have.
+    pub fn snaplen(&self) -> u32 {
+        let of_peer = self.peer.as_ref().and_then(|p| p.snaplen);
+        [of_peer, self.settings.cli.snaplen].into_iter().flatten().min().unwrap_or(u32::MAX)
+    }
+
+    /// The filter that packets must pass besides the client's own.
+    pub fn filter(&self) -> Option<String> {
+        let of_peer = self.peer.as_ref().and_then(|p| p.filter.as_ref());
+        match (of_peer, &self.settings.cli.filter) {
+            (Some(a), Some(b)) => Some(format!("({a}) and ({b})")),
+            (one, other) => one.or(other.as_ref()).cloned(),
+        }
+    }
+
+    /// The interface that connections to the client leave by.
+    pub fn bind_device(&self) -> Option<&str> {
+        let of_peer = self.peer.as_ref().and_then(|p| p.bind_device.as_deref());
+        of_peer.or(self.settings.cli.bind_device.as_deref())
+    }
+
+    /// What the client's datagrams carry: as the operator says; otherwise as the client asks, and
+    /// collectors get what ExtraHop's sensors expect.
+    pub fn framing(&self, start: &Start) -> Framing {
+        let of_peer = self.peer.as_ref().and_then(|p| p.udpstr_mtu);
+        match of_peer.or(self.settings.cli.udpstr_mtu) {
+            Some(0) => Framing::Messages,
+            Some(mtu) => Framing::UdpStream(mtu),
+            None if self.active() || start.flags.contains(StartFlags::UDPSTR) => {
+                Framing::UdpStream(UDPSTR_MTU)
+            }
+            None => Framing::Messages,
+        }
+    }
+}
