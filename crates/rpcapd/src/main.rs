@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use rpcapd::{cli::Cli, logging, server};
+use rpcapd::cli::Arguments;
+use rpcapd::{logging, server};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let Arguments { cli, .. } = Arguments::parse();
     logging::start(cli.debug);
     match server::run(&cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,17 +1,22 @@
 //! The command line: the one definition of every option.
 
-use std::path::PathBuf;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
-use clap::Parser;
-
-use rpcap_proto::udpstr::{MTU_MAX, MTU_MIN};
+use clap::{Args, Parser, Subcommand};
 
 use crate::allow::AllowList;
 use crate::devices::Rules;
 use crate::peers::PeerList;
 use crate::preselect::Preselect;
-use crate::transport::{Core, Options, Threads, place};
+use crate::transport::{Options, Threads, place};
+use values::{milliseconds, nice, preselect, seconds, threads, udpstr_mtu};
+
+pub use values::Replay;
 
 const AFTER_HELP: &str = "\
 SIGNALS
@@ -34,6 +39,22 @@ EXAMPLES
 /// Short options mean what they mean to ExtraHop's rpcapd.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "rpcapd", version, max_term_width = 100, after_long_help = AFTER_HELP)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// What the daemon is to do.
+    #[command(flatten)]
+    pub cli: Cli,
+    /// What to do instead of being the daemon.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does besides being the daemon.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {}
+
+/// Everything that can be set; a configuration file has the same names.
+#[derive(Clone, Debug, Args)]
 pub struct Cli {
     /// Name or address to listen on [default: all addresses, IPv4 and IPv6]
     #[arg(short, long, value_name = "ADDRESS")]
@@ -207,160 +228,5 @@ impl Cli {
             queue_bytes: self.queue_megabytes as usize * 1_000_000,
             queue_packets: self.queue_packets.next_power_of_two() as usize,
         })
-    }
-}
-
-fn preselect(name: &str) -> Result<Preselect, String> {
-    match name {
-        "" => Err("expected the name of an interface".to_owned()),
-        name => Ok(Preselect::named(name)),
-    }
-}
-
-fn udpstr_mtu(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(mtu) if mtu == 0 || (MTU_MIN..=MTU_MAX).contains(&mtu) => Ok(mtu),
-        _ => Err(format!("expected 0 or a number from {MTU_MIN} to {MTU_MAX}")),
-    }
-}
-
-fn milliseconds(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(ms @ 1..=60_000) => Ok(Duration::from_millis(ms)),
-        _ => Err("expected a number of milliseconds from 1 to 60000".to_owned()),
-    }
-}
-
-fn threads(text: &str) -> Result<Threads, String> {
-    let core = |text: &str| match text.trim() {
-        "-1" => Ok(None),
-        n => n
-            .parse()
-            .map(Core::Some)
-            .map_err(|_| "expected single, N or A,B, with cores from 0, or -1 for any".to_owned()),
-    };
-    match text.split_once(',') {
-        _ if text == "single" => Ok(Threads::One(None)),
-        None => core(text).map(Threads::One),
-        Some((capture, send)) => Ok(Threads::Two(core(capture)?, core(send)?)),
-    }
-}
-
-fn nice(text: &str) -> Result<(Option<i32>, Option<i32>), String> {
-    let value = |text: &str| match text.trim().parse() {
-        Ok(1000) => Ok(None),
-        Ok(n @ -20..=19) => Ok(Some(n)),
-        _ => Err("expected A,B, each from -20 to 19, or 1000".to_owned()),
-    };
-    let (capture, send) = text.split_once(',').unwrap_or((text, "1000"));
-    Ok((value(capture)?, value(send)?))
-}
-
-/// A savefile that stands in for an interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replay {
-    /// What clients call it.
-    pub name: String,
-    /// Where its packets are.
-    pub file: PathBuf,
-}
-
-impl std::str::FromStr for Replay {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('=') {
-            Some((name, file)) if !name.is_empty() && !file.is_empty() => {
-                Ok(Self { name: name.to_owned(), file: file.into() })
-            }
-            _ => Err("expected NAME=FILE, such as demo0=/tmp/packets.pcap".to_owned()),
-        }
-    }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>() {
-        Ok(s) if s > 0.0 && s <= 31_536_000.0 => Ok(Duration::from_secs_f64(s)),
-        _ => Err("expected a number of seconds above 0 and up to a year".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_definition_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    /// `RPCAP_BLESS=1` writes the page instead of comparing it.
-    #[test]
-    fn the_manual_page_says_what_help_says() {
-        let command = Cli::command();
-        let mut page = Vec::new();
-        clap_mangen::Man::new(command).section("8").render(&mut page).unwrap();
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/man/rpcapd.8");
-        if std::env::var_os("RPCAP_BLESS").is_some() {
-            std::fs::write(path, page).unwrap();
-        } else {
-            let written = std::fs::read_to_string(path).unwrap();
-            assert!(
-                written == String::from_utf8(page).unwrap(),
-                "docs/man/rpcapd.8 is out of date: run this test with RPCAP_BLESS=1"
-            );
-        }
-    }
-
-    #[test]
-    fn wrong_values_are_refused() {
-        for args in [
-            ["rpcapd", "--replay", "x"],
-            ["rpcapd", "--idle-timeout", "0"],
-            ["rpcapd", "--idle-timeout", "NaN"],
-            ["rpcapd", "-z", "0"],
-            ["rpcapd", "-p", "65536"],
-            ["rpcapd", "-l", "10.0.0.0/33"],
-            ["rpcapd", "--latency", "0"],
-            ["rpcapd", "-c", "two"],
-            ["rpcapd", "-c", "0,1,2"],
-            ["rpcapd", "-c", "-2"],
-            ["rpcapd", "-e", "20,0"],
-            ["rpcapd", "-m", "0"],
-            ["rpcapd", "-k", "7"],
-            ["rpcapd", "-u", "-1"],
-        ] {
-            assert!(Cli::try_parse_from(args).is_err(), "{args:?}");
-        }
-    }
-
-    #[test]
-    fn d7_105_udpstr_limits() {
-        let limit = |text| {
-            Cli::try_parse_from(["rpcapd", "-t", text]).ok().map(|cli| cli.udpstr_mtu.unwrap())
-        };
-        for (text, taken) in [("0", 0), ("256", 256), ("1472", 1472), ("65000", 65_000)] {
-            assert_eq!(limit(text), Some(taken));
-        }
-        for text in ["1", "36", "37", "255", "65001", "70000", "-1", "abc", "", "1e3"] {
-            assert_eq!(limit(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_the_options_of_the_data_path_mean() {
-        let options = |args: &[&str]| {
-            let args = ["rpcapd"].iter().chain(args);
-            Cli::try_parse_from(args).unwrap().transport()
-        };
-        let plain = options(&[]).unwrap();
-        assert_eq!((plain.threads, plain.nice), (Threads::One(None), (None, None)));
-        assert_eq!((plain.send_buffer, plain.queue_bytes), (8 << 20, 64_000_000));
-        let set = options(&["-c", "-1,0", "-e", "-5,1000", "-k", "1000", "-u", "100"]).unwrap();
-        assert_eq!((set.threads, set.nice), (Threads::Two(None, Some(0)), (Some(-5), None)));
-        assert_eq!((set.queue_packets, set.send_buffer), (1024, 8 << 20));
-        assert_eq!(options(&["-c", "0"]).unwrap().threads, Threads::One(Some(0)));
-        assert!(options(&["-c", "100000"]).unwrap_err().contains("core 100000"));
     }
 }

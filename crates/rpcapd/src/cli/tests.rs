@@ -1,0 +1,76 @@
+use super::*;
+use clap::CommandFactory;
+
+#[test]
+fn the_definition_is_sound() {
+    Arguments::command().debug_assert();
+}
+
+/// `RPCAP_BLESS=1` writes the page instead of comparing it.
+#[test]
+fn the_manual_page_says_what_help_says() {
+    let command = Arguments::command();
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command).section("8").render(&mut page).unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/man/rpcapd.8");
+    if std::env::var_os("RPCAP_BLESS").is_some() {
+        std::fs::write(path, page).unwrap();
+    } else {
+        let written = std::fs::read_to_string(path).unwrap();
+        assert!(
+            written == String::from_utf8(page).unwrap(),
+            "docs/man/rpcapd.8 is out of date: run this test with RPCAP_BLESS=1"
+        );
+    }
+}
+
+#[test]
+fn wrong_values_are_refused() {
+    for args in [
+        ["rpcapd", "--replay", "x"],
+        ["rpcapd", "--idle-timeout", "0"],
+        ["rpcapd", "--idle-timeout", "NaN"],
+        ["rpcapd", "-z", "0"],
+        ["rpcapd", "-p", "65536"],
+        ["rpcapd", "-l", "10.0.0.0/33"],
+        ["rpcapd", "--latency", "0"],
+        ["rpcapd", "-c", "two"],
+        ["rpcapd", "-c", "0,1,2"],
+        ["rpcapd", "-c", "-2"],
+        ["rpcapd", "-e", "20,0"],
+        ["rpcapd", "-m", "0"],
+        ["rpcapd", "-k", "7"],
+        ["rpcapd", "-u", "-1"],
+    ] {
+        assert!(Arguments::try_parse_from(args).is_err(), "{args:?}");
+    }
+}
+
+#[test]
+fn d7_105_udpstr_limits() {
+    let limit = |text| {
+        Arguments::try_parse_from(["rpcapd", "-t", text]).ok().map(|a| a.cli.udpstr_mtu.unwrap())
+    };
+    for (text, taken) in [("0", 0), ("256", 256), ("1472", 1472), ("65000", 65_000)] {
+        assert_eq!(limit(text), Some(taken));
+    }
+    for text in ["1", "36", "37", "255", "65001", "70000", "-1", "abc", "", "1e3"] {
+        assert_eq!(limit(text), None, "{text}");
+    }
+}
+
+#[test]
+fn what_the_options_of_the_data_path_mean() {
+    let options = |args: &[&str]| {
+        let args = ["rpcapd"].iter().chain(args);
+        Arguments::try_parse_from(args).unwrap().cli.transport()
+    };
+    let plain = options(&[]).unwrap();
+    assert_eq!((plain.threads, plain.nice), (Threads::One(None), (None, None)));
+    assert_eq!((plain.send_buffer, plain.queue_bytes), (8 << 20, 64_000_000));
+    let set = options(&["-c", "-1,0", "-e", "-5,1000", "-k", "1000", "-u", "100"]).unwrap();
+    assert_eq!((set.threads, set.nice), (Threads::Two(None, Some(0)), (Some(-5), None)));
+    assert_eq!((set.queue_packets, set.send_buffer), (1024, 8 << 20));
+    assert_eq!(options(&["-c", "0"]).unwrap().threads, Threads::One(Some(0)));
+    assert!(options(&["-c", "100000"]).unwrap_err().contains("core 100000"));
+}

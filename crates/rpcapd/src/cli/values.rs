@@ -1,0 +1,84 @@
+//! Values of options, from text.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rpcap_proto::udpstr::{MTU_MAX, MTU_MIN};
+
+use crate::preselect::Preselect;
+use crate::transport::{Core, Threads};
+
+pub(super) fn preselect(name: &str) -> Result<Preselect, String> {
+    match name {
+        "" => Err("expected the name of an interface".to_owned()),
+        name => Ok(Preselect::named(name)),
+    }
+}
+
+pub(super) fn udpstr_mtu(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(mtu) if mtu == 0 || (MTU_MIN..=MTU_MAX).contains(&mtu) => Ok(mtu),
+        _ => Err(format!("expected 0 or a number from {MTU_MIN} to {MTU_MAX}")),
+    }
+}
+
+pub(super) fn milliseconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(ms @ 1..=60_000) => Ok(Duration::from_millis(ms)),
+        _ => Err("expected a number of milliseconds from 1 to 60000".to_owned()),
+    }
+}
+
+pub(super) fn threads(text: &str) -> Result<Threads, String> {
+    let core = |text: &str| match text.trim() {
+        "-1" => Ok(None),
+        n => n
+            .parse()
+            .map(Core::Some)
+            .map_err(|_| "expected single, N or A,B, with cores from 0, or -1 for any".to_owned()),
+    };
+    match text.split_once(',') {
+        _ if text == "single" => Ok(Threads::One(None)),
+        None => core(text).map(Threads::One),
+        Some((capture, send)) => Ok(Threads::Two(core(capture)?, core(send)?)),
+    }
+}
+
+pub(super) fn nice(text: &str) -> Result<(Option<i32>, Option<i32>), String> {
+    let value = |text: &str| match text.trim().parse() {
+        Ok(1000) => Ok(None),
+        Ok(n @ -20..=19) => Ok(Some(n)),
+        _ => Err("expected A,B, each from -20 to 19, or 1000".to_owned()),
+    };
+    let (capture, send) = text.split_once(',').unwrap_or((text, "1000"));
+    Ok((value(capture)?, value(send)?))
+}
+
+/// A savefile that stands in for an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// What clients call it.
+    pub name: String,
+    /// Where its packets are.
+    pub file: PathBuf,
+}
+
+impl std::str::FromStr for Replay {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, file)) if !name.is_empty() && !file.is_empty() => {
+                Ok(Self { name: name.to_owned(), file: file.into() })
+            }
+            _ => Err("expected NAME=FILE, such as demo0=/tmp/packets.pcap".to_owned()),
+        }
+    }
+}
+
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(s) if s > 0.0 && s <= 31_536_000.0 => Ok(Duration::from_secs_f64(s)),
+        _ => Err("expected a number of seconds above 0 and up to a year".to_owned()),
+    }
+}
