@@ -210,7 +210,7 @@ fn serve(
     let place = shared.sessions.enter(address, control.local, called, control.waker());
     // It may have been given up when it could not be found yet.
     if !call.wanted() {
-        return Ok((End::Ordered, false));
+        return Ok((End::Unwanted, false));
     }
     Ok(session::serve(control, terms, &place.entry, shared))
 }

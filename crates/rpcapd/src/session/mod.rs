@@ -81,9 +81,12 @@ pub enum End {
     /// The client may not connect.
     #[error("not on the list of allowed hosts")]
     Refused,
-    /// The daemon stops, or the client is wanted no more.
-    #[error("ended by the daemon")]
-    Ordered,
+    /// The daemon ends.
+    #[error("daemon stops")]
+    Shutdown,
+    /// A change of the configuration has no place for the client.
+    #[error("no longer wanted")]
+    Unwanted,
     /// The control connection failed.
     #[error("control connection: {0}")]
     Connection(io::Error),
@@ -166,8 +169,11 @@ impl<'a> Session<'a> {
             if let Some(reason) = end {
                 return Ok(End::Session(reason));
             }
-            if self.shared.shutdown.load(SeqCst) || self.entry.is_ending() {
-                return Ok(End::Ordered);
+            if self.shared.shutdown.load(SeqCst) {
+                return Ok(End::Shutdown);
+            }
+            if self.entry.is_ending() {
+                return Ok(End::Unwanted);
             }
             let read = if self.machine.wants_input() {
                 self.control.read(&mut buf)?

@@ -233,11 +233,11 @@ fn d5_070_unknown_flags_are_ignored() {
     let mut data = peer.capture(&Start { flags, ..Start::default() });
     assert_eq!(data.take(24).len(), 24);
     peer.endcap();
-    // All flags but the one that asks for udpstr: among them the one for datagrams, which wins.
+    // All flags but those of extensions: among them the one for datagrams, which wins.
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(SOON)).unwrap();
     let port = peer.start(&Start {
-        flags: 0xfeff,
+        flags: 0xfcff,
         port: socket.local_addr().unwrap().port(),
         ..Start::default()
     });
