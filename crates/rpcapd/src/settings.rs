@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rpcap_proto::session::Start;
-use rpcap_proto::wire::StartFlags;
+use rpcap_proto::wire::{SNAPLEN_MAX, StartFlags};
 
 use crate::cli::Cli;
 use crate::devices::View;
@@ -43,7 +43,7 @@ impl Settings {
         let of_peers = peers.iter().filter_map(|p| p.filter.as_ref());
         for text in of_peers.chain(&cli.filter) {
             // For some link type: whether it fits a device's is seen when that is opened.
-            capture::libpcap::compile(text, capture::LinkType::ETHERNET, 0xffff, true)
+            capture::libpcap::compile(text, capture::LinkType::ETHERNET, SNAPLEN_MAX, true)
                 .map_err(|e| format!("filter: {e}"))?;
         }
         Ok(Self { cli, transport, peers })

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -82,6 +82,8 @@ pub struct Client {
     deframer: Deframer,
     namespace: String,
     daemon: SocketAddr,
+    /// Whether the daemon connected to us, and does so for data.
+    called: bool,
 }
 
 impl Client {
@@ -125,9 +127,22 @@ impl Client {
     #[track_caller]
     fn connect_to(namespace: String, daemon: SocketAddr) -> Self {
         let stream = within(&namespace, || TcpStream::connect(daemon).expect("connecting"));
+        Self::on(stream, namespace, daemon, false)
+    }
+
+    /// On a connection that a daemon made to this namespace; authenticates as nobody.
+    #[track_caller]
+    pub(crate) fn called(stream: TcpStream, namespace: &str) -> Self {
+        let daemon = stream.peer_addr().expect("the daemon's address");
+        let mut client = Self::on(stream, namespace.to_owned(), daemon, true);
+        client.authenticate();
+        client
+    }
+
+    fn on(stream: TcpStream, namespace: String, daemon: SocketAddr, called: bool) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");
-        Self { stream, deframer: Deframer::new(REPLY_MAX), namespace, daemon }
+        Self { stream, deframer: Deframer::new(REPLY_MAX), namespace, daemon, called }
     }
 
     /// Sends bytes.
@@ -221,10 +236,19 @@ impl Client {
             self.request_start(start, port)?;
             return Ok(Data::datagrams(socket));
         }
+        if self.called {
+            let ip = self.stream.local_addr().expect("our own address").ip();
+            let listener = within(&self.namespace, || TcpListener::bind((ip, 0)));
+            let listener = listener.expect("a port for data");
+            self.request_start(start, listener.local_addr().expect("its address").port())?;
+            let (stream, from) = listener.accept().expect("the daemon's connection for data");
+            assert_eq!(from.ip(), self.daemon.ip(), "who connects for data");
+            return Ok(Data::stream(stream));
+        }
         self.start_unread(start).map(Data::stream)
     }
 
-    /// The same over TCP, and nobody reads.
+    /// The same over TCP in passive mode, and nobody reads.
     #[track_caller]
     pub fn start_unread(&mut self, start: &Start) -> Result<TcpStream, Refusal> {
         let port = self.request_start(start, 0)?.port;
@@ -241,7 +265,7 @@ impl Client {
         }))
     }
 
-    /// STARTCAP and its reply, no more; `port` is for UDP data.
+    /// STARTCAP and its reply, no more; `port` is where the daemon is to send or to connect.
     #[track_caller]
     pub fn request_start(&mut self, start: &Start, port: u16) -> Result<StartReply, Refusal> {
         let mut message = Vec::new();

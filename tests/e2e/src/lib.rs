@@ -17,6 +17,7 @@
 use std::time::{Duration, Instant};
 
 pub mod client;
+pub mod collector;
 pub mod daemon;
 pub mod filter;
 pub mod frames;
@@ -29,6 +30,7 @@ pub mod relay;
 pub mod savefile;
 
 pub use client::{Client, Data, Refusal, Start};
+pub use collector::Collector;
 pub use daemon::{Daemon, Ledger};
 pub use frames::Source;
 pub use lab::{Lab, Needs};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rpcap_proto::bpf::Program;
 use rpcap_proto::session::{DataChannel, Direction, Start};
-use rpcap_proto::wire::{StartFlags, StartReply};
+use rpcap_proto::wire::{SNAPLEN_MAX, StartFlags, StartReply};
 
 use super::{Capturing, Session};
 use crate::devices::Kind;
@@ -126,7 +126,7 @@ impl Session<'_> {
     /// The filter that packets of a device must pass besides the client's.
     fn ceiling(&self, text: &str, device: &str) -> Result<Program, String> {
         let linktype = self.linktype(device)?;
-        let instructions = capture::libpcap::compile(text, linktype, u32::MAX, true)
+        let instructions = capture::libpcap::compile(text, linktype, SNAPLEN_MAX, true)
             .map_err(|e| format!("the operator's filter: {e}"))?;
         let instructions = instructions
             .iter()
