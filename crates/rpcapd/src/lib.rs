@@ -1,9 +1,8 @@
 //! The daemon's rooms; `main.rs` only opens the door.
 //!
 //! [`server`] accepts connections, [`active`] makes them, [`session`] serves each on a thread of its
-//! own, and a capture
-//! runs on yet another ([`pump`]), which is the hot loop: blocks of packets from the kernel, framed
-//! into a batch, given to a [`transport`]. `DESIGN.md` tells why it is so.
+//! own, and a capture runs on yet another ([`pump`]), which is the hot loop: blocks of packets from
+//! the kernel, framed into a batch, given to a [`transport`]. `DESIGN.md` tells why it is so.
 
 pub mod active;
 pub mod allow;
