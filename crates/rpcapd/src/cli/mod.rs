@@ -77,9 +77,9 @@ pub struct Cli {
     #[arg(short = 'n', long)]
     pub null_auth: bool,
 
-    /// Collectors to call: HOST[,PORT][,ifname=NAME][,ifaddr=PREFIX] and so on with the next one;
-    /// the port is 2003 if left out; ifname and ifaddr choose the interface that this collector may
-    /// open. May be repeated
+    /// Collectors to call: HOST,PORT,ifname=NAME,ifaddr=PREFIX and so on with the next one. Without
+    /// a port it is 2003; ifname and ifaddr, which may be left out, choose the interface that this
+    /// collector may open. May be repeated
     #[arg(short = 'a', long, value_name = "HOST,PORT...")]
     pub active: Vec<PeerList>,
 
