@@ -221,11 +221,13 @@ impl fmt::Display for Ledger {
             (r.surplus, "packets delivered after no more were wanted"),
             (r.duplicates, "packets delivered twice or too late to tell"),
             (r.udpstr.lost, "datagrams lost in the network"),
+            (r.overflowed, "datagrams dropped by this host, where too many waited"),
             (r.udpstr.broken, "packets lost because their last part was"),
             (r.udpstr.duplicates, "datagrams delivered twice"),
             (r.udpstr.late, "datagrams too late to be used"),
             (r.udpstr.reordered, "datagrams put back in order"),
             (r.malformed + r.udpstr.malformed, "datagrams that are no packets"),
+            (r.truncated, "datagrams longer than any can be"),
             (r.foreign, "datagrams from somebody else"),
         ] {
             if n > 0 {
@@ -278,6 +280,7 @@ The ledger adds up."
     fn what_became_of_udpstr_datagrams_is_told() {
         let mut l = ledger();
         l.received.malformed = 1;
+        l.received.overflowed = 1100;
         l.received.udpstr = rpcap_proto::udpstr::Counts {
             lost: 1200,
             duplicates: 2,
@@ -293,6 +296,7 @@ The ledger adds up."
             also,
             [
                 "1,200 datagrams lost in the network",
+                "1,100 datagrams dropped by this host, where too many waited",
                 "6 packets lost because their last part was",
                 "2 datagrams delivered twice",
                 "3 datagrams too late to be used",

@@ -161,7 +161,12 @@ impl Client {
             Event::Started(reply) => Some(reply),
             _ => None,
         })?;
-        if let Some(receiver) = udp {
+        if let Some(mut receiver) = udp {
+            let told = flags.contains(StartFlags::SOURCE_PORT)
+                && StartFlags(reply.extensions).contains(StartFlags::SOURCE_PORT);
+            if told && reply.port != 0 {
+                receiver.expect_from(reply.port);
+            }
             return Ok(Receiver::Udp(receiver));
         }
         if reply.port == 0 {

@@ -139,7 +139,7 @@ fn start(
     };
     let (transport, framing) = match args.udp {
         // Only asked for: what comes tells by itself what it is.
-        true => (Transport::Udp, StartFlags::UDPSTR),
+        true => (Transport::Udp, StartFlags::UDPSTR | StartFlags::SOURCE_PORT),
         false => (Transport::Tcp, StartFlags::default()),
     };
     let receiver = client.start(&CaptureOptions {

@@ -20,17 +20,25 @@ impl DatagramDecoder {
         Self { snaplen, unpacker: Box::new(Unpacker::new(snaplen)) }
     }
 
-    /// Takes one datagram.
-    pub fn datagram<S: Sink>(&mut self, bytes: &[u8], inlet: &mut Inlet<'_, S>) {
+    /// Takes one datagram, and tells whether it can be one of a capture.
+    pub fn datagram<S: Sink>(&mut self, bytes: &[u8], inlet: &mut Inlet<'_, S>) -> bool {
         match bytes.get(1).map(|kind| MessageType::from(*kind)) {
             Some(MessageType::UdpStream) => {
+                let malformed = self.unpacker.counts().malformed;
                 self.unpacker.datagram(bytes, |header, data| inlet.packet_once(&header, data));
                 inlet.received.udpstr = *self.unpacker.counts();
+                inlet.received.udpstr.malformed == malformed
             }
             // What is wrong with it concerns nothing but itself.
             _ => match PacketMessage::read(bytes, self.snaplen) {
-                Ok(Some(message)) => inlet.packet_once(&message.header, message.data),
-                _ => inlet.received.malformed += 1,
+                Ok(Some(message)) => {
+                    inlet.packet_once(&message.header, message.data);
+                    true
+                }
+                _ => {
+                    inlet.received.malformed += 1;
+                    false
+                }
             },
         }
     }

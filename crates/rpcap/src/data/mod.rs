@@ -1,5 +1,6 @@
 //! The data connection: packets as they come over the network, into a [`Sink`].
 
+pub mod datagrams;
 mod decoder;
 mod numbering;
 mod tcp;
@@ -33,8 +34,13 @@ pub struct Received {
     pub duplicates: u64,
     /// Datagrams that are no PACKET message and no udpstr.
     pub malformed: u64,
-    /// Datagrams from somebody who is not the daemon.
+    /// Datagrams from somebody who is not the daemon, or from another of its ports than the
+    /// packets.
     pub foreign: u64,
+    /// Datagrams that were longer than any can be.
+    pub truncated: u64,
+    /// Datagrams that this host dropped because the socket's buffer was full, at least.
+    pub overflowed: u64,
     /// What became of udpstr datagrams, which are in no other count.
     pub udpstr: udpstr::Counts,
 }
