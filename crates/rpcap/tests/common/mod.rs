@@ -117,9 +117,15 @@ impl Daemon {
 
     /// Opens and starts a capture whose data goes to the address returned.
     pub(crate) fn start_udp(&mut self) -> SocketAddr {
+        self.start_udp_saying(0, 0)
+    }
+
+    /// The same with these extensions, and this port of its own, in the reply.
+    pub(crate) fn start_udp_saying(&mut self, port: u16, extensions: u16) -> SocketAddr {
         self.answer(OPENED, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
         let (_, request) = self.hear().unwrap();
-        self.say(&message(STARTED, 0, &[0; 8]));
+        let ([p0, p1], [e0, e1]) = (port.to_be_bytes(), extensions.to_be_bytes());
+        self.say(&message(STARTED, 0, &[0, 0, 0, 0, p0, p1, e0, e1]));
         let mut address = self.0.peer_addr().unwrap();
         address.set_port(u16::from_be_bytes([request[10], request[11]]));
         address
