@@ -2,6 +2,7 @@
 //!
 //! How it measures, and what its numbers do and do not contain, is in `README.md` beside it.
 
+pub mod circumstances;
 mod workload;
 
 pub use workload::{Workload, number_of, set_number};

@@ -1,7 +1,6 @@
 //! Measures what forwarding a packet costs: our daemon's, libpcap's, and the least that does it, in
 //! turn, in one run.
 
-mod circumstances;
 mod cpu;
 mod impact;
 mod link;
@@ -15,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
-use bench::{Workload, pin};
+use bench::{Workload, circumstances, pin};
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 

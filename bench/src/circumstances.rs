@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// The head of a report.
-pub(crate) fn circumstances(root: &Path, command: &str) -> String {
+pub fn circumstances(root: &Path, command: &str) -> String {
     let mut out = String::new();
     let mut line = |what: &str, value: &str| {
         let _ = writeln!(out, "* {what}: {value}");
@@ -42,7 +42,7 @@ fn commit(root: &Path) -> String {
 }
 
 /// What a program prints, or nothing.
-pub(crate) fn output(command: &mut Command) -> String {
+pub fn output(command: &mut Command) -> String {
     let text = command.output().map(|o| o.stdout).unwrap_or_default();
     String::from_utf8_lossy(&text).trim().to_owned()
 }
