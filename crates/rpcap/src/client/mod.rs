@@ -167,7 +167,7 @@ impl Client {
             if told && reply.port != 0 {
                 receiver.expect_from(reply.port);
             }
-            return Ok(Receiver::Udp(receiver));
+            return Ok(Receiver::Udp(Box::new(receiver)));
         }
         if reply.port == 0 {
             return Err(Error::NoDataPort(self.endpoint.clone()));

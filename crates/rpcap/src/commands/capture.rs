@@ -6,6 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use rpcap::client::{CaptureOptions, Client, Transport};
+use rpcap::data::Receiver;
+use rpcap::data::datagrams::Options;
 use rpcap::file::{self, Format, Meta, Record, Summary, Writer};
 use rpcap::keeper::{Keeper, Lines, Output};
 use rpcap::running::{Happened, Outcome, Running};
@@ -150,7 +152,23 @@ fn start(
         filter,
         ..CaptureOptions::default()
     })?;
+    if let Receiver::Udp(receiver) = &receiver
+        && !args.quiet
+    {
+        say_buffer(receiver.receive_buffer());
+    }
     Ok(Running::new(client, receiver, keeper, sampled)?)
+}
+
+/// Says so where the system keeps less for the socket than it was asked for.
+fn say_buffer(granted: usize) {
+    if granted < Options::default().receive_buffer {
+        note!(
+            "rpcap: this host lets only {} KiB of datagrams wait, and bursts above that are lost; as root \
+             more wait, or for everybody with a larger net.core.rmem_max (Linux)",
+            granted / 1024,
+        );
+    }
 }
 
 fn say_start(args: &Capture, device: &str, dlt: u32) {

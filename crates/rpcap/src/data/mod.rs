@@ -110,7 +110,7 @@ pub enum Receiver {
     /// A stream.
     Tcp(TcpReceiver),
     /// Datagrams.
-    Udp(UdpReceiver),
+    Udp(Box<UdpReceiver>),
 }
 
 /// Ends a [`Receiver`] that another thread runs.
