@@ -66,8 +66,12 @@ impl Many {
                         segment = usize::try_from(size).ok().filter(|size| *size > 0);
                     }
                     ControlMessageOwned::RxqOvfl(dropped) => {
-                        counts.dropped += u64::from(dropped.wrapping_sub(self.dropped));
-                        self.dropped = dropped;
+                        let more = dropped.wrapping_sub(self.dropped);
+                        // Noted by several cores, the counts need not be in order.
+                        if more.cast_signed() > 0 {
+                            counts.dropped += u64::from(more);
+                            self.dropped = dropped;
+                        }
                     }
                     _ => {}
                 }

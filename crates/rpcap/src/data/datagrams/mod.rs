@@ -305,7 +305,7 @@ fn enlarge(socket: &Socket, mut size: usize) {
         }
     }
     // Linux grants what it can, others refuse what they cannot.
-    while size >= SMALLEST_BUFFER && socket.set_recv_buffer_size(size).is_err() {
+    while socket.set_recv_buffer_size(size).is_err() && size > SMALLEST_BUFFER {
         size /= 2;
     }
 }
