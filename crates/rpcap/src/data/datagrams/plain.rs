@@ -43,6 +43,8 @@ impl Single {
                     *emptied = true;
                     break;
                 }
+                // Windows cuts a datagram and says so (WSAEMSGSIZE), others say nothing.
+                Err(e) if cfg!(windows) && e.raw_os_error() == Some(10040) => counts.truncated += 1,
                 // Windows reports what became of datagrams that this socket never sent.
                 Err(e) if e.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::net::UdpSocket;
 
 use super::*;
@@ -116,6 +115,8 @@ fn the_system_says_how_much_it_keeps() {
 
 #[cfg(target_os = "linux")]
 mod linux_only {
+    use std::collections::HashMap;
+
     use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
 
     use super::*;
