@@ -30,6 +30,7 @@ mod meta;
 mod pcap;
 mod pcapng;
 mod record;
+pub mod rotate;
 mod summary;
 mod writer;
 

@@ -23,35 +23,19 @@ pub(super) struct Writer<W: Write> {
 
 impl<W: Write> Writer<W> {
     pub(super) fn new(out: W, meta: &Meta) -> Result<Self, Error> {
-        let linktype = linktype::from_dlt(meta.linktype);
-        let linktype = u16::try_from(linktype).map_err(|_| Error::LinkType(linktype))?;
+        let interface = interface_description(meta)?;
         let mut out = BufWriter::with_capacity(BUFFER, out);
         out.write_all(&section_header())?;
-        out.write_all(&interface_description(linktype, meta))?;
+        out.write_all(&interface)?;
         Ok(Writer { out, snaplen: meta.effective_snaplen() })
     }
 
     pub(super) fn write(&mut self, record: &Record<'_>) -> io::Result<()> {
-        let (data, captured, original) = record.cut(self.snaplen);
-        let padding = data.len().next_multiple_of(4) - data.len();
-        // Cannot overflow: the snaplen is at most MAX_SNAPLEN.
-        let total = (PACKET_HEADER + data.len() + padding + 4) as u32;
-
-        let mut header = [0; PACKET_HEADER];
-        header[0..4].copy_from_slice(&ENHANCED_PACKET.to_le_bytes());
-        header[4..8].copy_from_slice(&total.to_le_bytes());
-        // Interface 0 at 8..12.
-        header[12..20].copy_from_slice(&block::timestamp(record.timestamp()));
-        header[20..24].copy_from_slice(&captured.to_le_bytes());
-        header[24..28].copy_from_slice(&original.to_le_bytes());
-        self.out.write_all(&header)?;
-        self.out.write_all(data)?;
-        self.out.write_all(&[0; 3][..padding])?;
-        self.out.write_all(&total.to_le_bytes())
+        packet(&mut self.out, 0, self.snaplen, record)
     }
 
     pub(super) fn write_summary(&mut self, summary: &Summary) -> io::Result<()> {
-        self.out.write_all(&interface_statistics(summary))
+        self.out.write_all(&interface_statistics(0, summary))
     }
 
     pub(super) fn buffer(&mut self) -> &mut BufWriter<W> {
@@ -63,7 +47,33 @@ impl<W: Write> Writer<W> {
     }
 }
 
-fn section_header() -> Vec<u8> {
+/// Appends a packet of an interface of the section, as a block.
+pub(super) fn packet(
+    out: &mut impl Write,
+    interface: u32,
+    snaplen: u32,
+    record: &Record<'_>,
+) -> io::Result<()> {
+    let (data, captured, original) = record.cut(snaplen);
+    let padding = data.len().next_multiple_of(4) - data.len();
+    // Cannot overflow: the snaplen is at most MAX_SNAPLEN.
+    let total = (PACKET_HEADER + data.len() + padding + 4) as u32;
+
+    let mut header = [0; PACKET_HEADER];
+    header[0..4].copy_from_slice(&ENHANCED_PACKET.to_le_bytes());
+    header[4..8].copy_from_slice(&total.to_le_bytes());
+    header[8..12].copy_from_slice(&interface.to_le_bytes());
+    header[12..20].copy_from_slice(&block::timestamp(record.timestamp()));
+    header[20..24].copy_from_slice(&captured.to_le_bytes());
+    header[24..28].copy_from_slice(&original.to_le_bytes());
+    out.write_all(&header)?;
+    out.write_all(data)?;
+    out.write_all(&[0; 3][..padding])?;
+    out.write_all(&total.to_le_bytes())
+}
+
+/// The block that a section begins with.
+pub(super) fn section_header() -> Vec<u8> {
     const BYTE_ORDER: u32 = 0x1a2b_3c4d;
     const HARDWARE: u16 = 2;
     const OS: u16 = 3;
@@ -82,7 +92,8 @@ fn section_header() -> Vec<u8> {
     block.finish()
 }
 
-fn interface_description(linktype: u16, meta: &Meta) -> Vec<u8> {
+/// The block that describes an interface: the first of a section is number 0.
+pub(super) fn interface_description(meta: &Meta) -> Result<Vec<u8>, Error> {
     const NAME: u16 = 2;
     const DESCRIPTION: u16 = 3;
     const TIMESTAMP_RESOLUTION: u16 = 9;
@@ -94,6 +105,8 @@ fn interface_description(linktype: u16, meta: &Meta) -> Vec<u8> {
     /// The filter is text, not bytecode.
     const FILTER_TEXT: u8 = 0;
 
+    let linktype = linktype::from_dlt(meta.linktype);
+    let linktype = u16::try_from(linktype).map_err(|_| Error::LinkType(linktype))?;
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let mut block = Block::new(INTERFACE_DESCRIPTION);
     block.u16(linktype);
@@ -106,10 +119,11 @@ fn interface_description(linktype: u16, meta: &Meta) -> Vec<u8> {
     block.text(OS, &[], &text(&meta.os));
     block.text(HARDWARE, &[], &text(&meta.hardware));
     block.text(COMMENT, &[], &text(&meta.comment));
-    block.finish()
+    Ok(block.finish())
 }
 
-fn interface_statistics(summary: &Summary) -> Vec<u8> {
+/// The block with the statistics of an interface.
+pub(super) fn interface_statistics(interface: u32, summary: &Summary) -> Vec<u8> {
     const START: u16 = 2;
     const END: u16 = 3;
     const RECEIVED: u16 = 4;
@@ -119,8 +133,7 @@ fn interface_statistics(summary: &Summary) -> Vec<u8> {
     const DELIVERED: u16 = 8;
 
     let mut block = Block::new(INTERFACE_STATISTICS);
-    // Interface 0.
-    block.u32(0);
+    block.u32(interface);
     block.timestamp(summary.end.or(summary.start).unwrap_or(0));
     for (code, moment) in [(START, summary.start), (END, summary.end)] {
         if let Some(moment) = moment {
