@@ -44,7 +44,6 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let registry = poll.registry().try_clone().context("sharing the event queue")?;
     let own = Arc::new(OwnTraffic::new(cli.capture_own_traffic));
     let listeners = Listeners::new(registry, Arc::clone(&own));
-    listeners.set(cli)?;
     let shared = Arc::new(Shared {
         settings: Current::new(settings),
         config: Mutex::new(config),
@@ -55,8 +54,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         shutdown: AtomicBool::new(false),
     });
     heed_signals(&shared, waker)?;
-    let peers = &shared.settings.get().peers;
-    shared.callers.set(peers, &shared).context("starting to call collectors")?;
+    let settings = shared.settings.get();
+    shared.listeners.set(&settings.cli)?;
+    shared.callers.set(&settings.peers, &shared).context("starting to call collectors")?;
+    drop(settings);
     let mut gate = Gate { shared: Arc::clone(&shared), full: None };
     let mut events = Events::with_capacity(16);
     while !shared.shutdown.load(SeqCst) {
