@@ -63,23 +63,27 @@ pub enum Stage {
 
 impl Callers {
     /// Calls these collectors and no others. Calls to those who were called before go on; those who
-    /// dismissed the daemon are called again.
-    pub fn set(&self, peers: &[Arc<Peer>], shared: &Arc<Shared>) -> io::Result<()> {
+    /// dismissed the daemon are called again. Returns how many are new and how many were dropped.
+    pub fn set(&self, peers: &[Arc<Peer>], shared: &Arc<Shared>) -> io::Result<(usize, usize)> {
         let mut callers = lock(&self.0);
+        let mut dropped = 0;
         callers.retain(|c| {
             let wanted = peers.contains(&c.call.peer);
             if !wanted {
                 tracing::info!(collector = %c.call.peer, "called no more");
                 c.call.end(shared);
+                dropped += 1;
             }
-            wanted && !c.thread.is_finished()
+            wanted && !c.thread.is_finished() && c.call.stage() != Stage::Dismissed
         });
+        let mut new = 0;
         for peer in peers {
             if !callers.iter().any(|c| c.call.peer == *peer) {
                 callers.push(Caller::start(Arc::clone(peer), Arc::clone(shared))?);
+                new += 1;
             }
         }
-        Ok(())
+        Ok((new, dropped))
     }
 
     /// How the calls are, in the order of the configuration.

@@ -1,21 +1,25 @@
 //! The daemon's rooms; `main.rs` only opens the door.
 //!
-//! [`server`] accepts connections, [`active`] makes them, [`session`] serves each on a thread of its
-//! own, and a capture runs on yet another ([`pump`]), which is the hot loop: blocks of packets from
-//! the kernel, framed into a batch, given to a [`transport`]. `DESIGN.md` tells why it is so.
+//! [`config`] reads what the operator wants. [`server`] accepts connections, [`active`] makes them,
+//! [`session`] serves each on a thread of its own, and a capture runs on yet another ([`pump`]), which
+//! is the hot loop: blocks of packets from the kernel, framed into a batch, given to a [`transport`].
+//! `DESIGN.md` tells why it is so.
 
 pub mod active;
 pub mod allow;
 pub mod cli;
+pub mod config;
 pub mod control;
 pub mod devices;
 pub mod ledger;
+pub mod listeners;
 pub mod logging;
 pub mod own;
 pub mod peers;
 pub mod prefix;
 pub mod preselect;
 pub mod pump;
+pub mod reload;
 pub mod sampler;
 pub mod server;
 pub mod session;

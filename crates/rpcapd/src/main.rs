@@ -1,18 +1,78 @@
 //! `rpcapd`: captures packets on this host and forwards them over RPCAP.
 
+use std::ffi::OsString;
+use std::io::{Write, stdout};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use rpcapd::cli::Arguments;
+use rpcapd::cli::{Arguments, Command};
+use rpcapd::config::{self, Config, Errors};
+use rpcapd::settings::Settings;
 use rpcapd::{logging, server};
 
 fn main() -> ExitCode {
-    let Arguments { cli, .. } = Arguments::parse();
-    logging::start(cli.debug);
-    match server::run(&cli) {
+    let args: Vec<_> = std::env::args_os().collect();
+    match Arguments::parse().command {
+        None => serve(&args),
+        Some(Command::CheckConfig { file }) => check(file),
+        Some(Command::PrintConfig(_)) => print(&args),
+    }
+}
+
+fn serve(args: &[OsString]) -> ExitCode {
+    let config = match config::load(args) {
+        Ok(config) => config,
+        Err(errors) => {
+            logging::start(false);
+            for line in errors.0 {
+                tracing::error!("{line}");
+            }
+            return ExitCode::FAILURE;
+        }
+    };
+    logging::start(config.cli.debug);
+    match server::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             tracing::error!("{e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Loads a configuration and tries its settings out, as far as that goes without using them.
+fn try_out(args: &[OsString]) -> Result<Config, Errors> {
+    let config = config::load(args)?;
+    for note in &config.notes {
+        eprintln!("{note}");
+    }
+    match Settings::new(config.cli.clone()) {
+        Ok(_) => Ok(config),
+        Err(reason) => Err(Errors(vec![config.blame(&reason)])),
+    }
+}
+
+fn check(file: PathBuf) -> ExitCode {
+    let shown = file.display().to_string();
+    answer(
+        try_out(&["rpcapd".into(), "-f".into(), file.into()])
+            .map(|_| format!("{shown}: correct\n")),
+    )
+}
+
+fn print(args: &[OsString]) -> ExitCode {
+    answer(try_out(args).and_then(|c| c.to_toml(true).map_err(|e| Errors(vec![e]))))
+}
+
+fn answer(text: Result<String, Errors>) -> ExitCode {
+    match text {
+        Ok(text) if stdout().write_all(text.as_bytes()).is_ok() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(errors) => {
+            for line in errors.0 {
+                eprintln!("{line}");
+            }
             ExitCode::FAILURE
         }
     }

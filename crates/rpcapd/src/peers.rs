@@ -8,6 +8,9 @@ use crate::preselect::Preselect;
 /// Where collectors listen, unless told otherwise.
 pub const DEFAULT_PORT: u16 = 2003;
 
+/// Most collectors. Each has a thread, and connections of its own to be kept out of captures.
+pub const PEERS_MAX: usize = 64;
+
 /// A collector to call, and what it may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -39,6 +42,25 @@ impl Peer {
             udpstr_mtu: None,
             bind_device: None,
         }
+    }
+
+    /// Sets `host`, `port`, `ifname` or `ifaddr`. An error says what is expected.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        match key {
+            "host" => {
+                if value.is_empty() || value.contains(|c| SEPARATORS.contains(&c) || c == '=') {
+                    return Err("expected a name or an address".to_owned());
+                }
+                self.host = value.to_owned();
+            }
+            "port" => self.port = port(value)?,
+            "ifname" if !value.is_empty() => {
+                self.preselect.get_or_insert_default().name = Some(value.to_owned());
+            }
+            "ifaddr" => self.preselect.get_or_insert_default().address = Some(value.parse()?),
+            _ => return Err("expected ifname=NAME or ifaddr=ADDRESS[/LENGTH]".to_owned()),
+        }
+        Ok(())
     }
 }
 
@@ -72,15 +94,21 @@ impl FromStr for PeerList {
         let mut tokens = text.split(SEPARATORS).filter(|t| !t.is_empty()).peekable();
         let mut peers = Vec::new();
         while let Some(host) = tokens.next() {
-            if host.contains('=') {
-                return Err(format!("expected a host, not {host:?}"));
-            }
-            let mut peer = Peer::new(host, DEFAULT_PORT);
+            let mut peer = Peer::new("", DEFAULT_PORT);
+            let mut set =
+                |key, value| peer.set(key, value).map_err(|e| format!("{key} {value:?}: {e}"));
+            set("host", host)?;
             if let Some(token) = tokens.next_if(|t| !t.contains('=')) {
-                peer.port = port(token)?;
+                set("port", token)?;
             }
-            while let Some(option) = tokens.next_if(|t| t.contains('=')) {
-                choose(&mut peer, option)?;
+            while let Some((key, value)) = tokens.peek().and_then(|t| t.split_once('=')) {
+                if !["ifname", "ifaddr"].contains(&key) {
+                    return Err(format!(
+                        "{key:?}: expected ifname=NAME or ifaddr=ADDRESS[/LENGTH]"
+                    ));
+                }
+                set(key, value)?;
+                tokens.next();
             }
             peers.push(peer);
         }
@@ -94,25 +122,12 @@ impl FromStr for PeerList {
 fn port(token: &str) -> Result<u16, String> {
     match token {
         "DEFAULT" => Ok(DEFAULT_PORT),
-        n => n.parse().ok().filter(|p| *p > 0).ok_or_else(|| {
-            format!("port {token:?}: expected a number from 1 to 65535, or DEFAULT")
-        }),
+        n => n
+            .parse()
+            .ok()
+            .filter(|p| *p > 0)
+            .ok_or_else(|| "expected a number from 1 to 65535, or DEFAULT".to_owned()),
     }
-}
-
-/// Takes an `ifname=` or an `ifaddr=`.
-fn choose(peer: &mut Peer, option: &str) -> Result<(), String> {
-    let preselect = peer.preselect.get_or_insert_default();
-    match option.split_once('=') {
-        Some(("ifname", name)) if !name.is_empty() => preselect.name = Some(name.to_owned()),
-        Some(("ifaddr", prefix)) => {
-            preselect.address = Some(prefix.parse().map_err(|e| format!("ifaddr: {e}"))?);
-        }
-        _ => {
-            return Err(format!("{option:?}: expected ifname=NAME or ifaddr=ADDRESS[/LENGTH]"));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

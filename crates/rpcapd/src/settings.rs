@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rpcap_proto::session::Start;
-use rpcap_proto::wire::{SNAPLEN_MAX, StartFlags};
+use rpcap_proto::wire::StartFlags;
 
 use crate::cli::Cli;
 use crate::devices::View;
-use crate::peers::Peer;
+use crate::peers::{PEERS_MAX, Peer};
 use crate::preselect::Preselect;
 use crate::transport::{Framing, Options};
 
@@ -29,9 +29,12 @@ impl Settings {
     /// Checks what options cannot say by themselves. An error is something that this host cannot
     /// do, or that makes no sense together.
     pub fn new(cli: Cli) -> Result<Self, String> {
-        let transport = cli.transport()?;
-        let peers: Vec<_> =
-            cli.active.iter().flat_map(|list| list.0.iter().cloned().map(Arc::new)).collect();
+        let transport = cli.transport();
+        let peers = cli.active.iter().flat_map(|list| &list.0).chain(&cli.peers);
+        let peers: Vec<_> = peers.cloned().map(Arc::new).collect();
+        if peers.len() > PEERS_MAX {
+            return Err(format!("{} collectors to call: {PEERS_MAX} are the most", peers.len()));
+        }
         if cli.active_only && peers.is_empty() {
             return Err("--active-only, but there is nobody to call: name a collector with \
                         --active"
@@ -39,12 +42,6 @@ impl Settings {
         }
         if let Some(pair) = peers.iter().enumerate().find(|(n, p)| peers[..*n].contains(p)) {
             return Err(format!("{} is to be called twice", pair.1));
-        }
-        let of_peers = peers.iter().filter_map(|p| p.filter.as_ref());
-        for text in of_peers.chain(&cli.filter) {
-            // For some link type: whether it fits a device's is seen when that is opened.
-            capture::libpcap::compile(text, capture::LinkType::ETHERNET, SNAPLEN_MAX, true)
-                .map_err(|e| format!("filter: {e}"))?;
         }
         Ok(Self { cli, transport, peers })
     }

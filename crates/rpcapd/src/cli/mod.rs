@@ -5,26 +5,29 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::allow::AllowList;
 use crate::devices::Rules;
-use crate::peers::PeerList;
+use crate::peers::{Peer, PeerList};
 use crate::preselect::Preselect;
-use crate::transport::{Options, Threads, place};
-use values::{milliseconds, nice, preselect, seconds, threads, udpstr_mtu};
+use crate::transport::{Options, Threads};
+use values::{filter, milliseconds, nice, preselect, seconds, threads, udpstr_mtu, user};
 
 pub use values::Replay;
 
 const AFTER_HELP: &str = "\
 SIGNALS
   SIGTERM and SIGINT end all sessions and captures, then the daemon; a second one ends it at once.
+  SIGHUP reads the file of -f again. Sessions and captures go on, but for those of collectors that are
+  called no more and of clients that may connect no more. A file with errors changes nothing.
 
 EXIT CODES
   0  ended by a signal
-  1  could not start, for the reason given on standard error
+  1  could not start, or a configuration has errors; standard error tells which
   2  wrong command line
 
 CAPTURING needs the capability CAP_NET_RAW: run as root, or setcap cap_net_raw+ep on the program.
@@ -32,14 +35,15 @@ CAPTURING needs the capability CAP_NET_RAW: run as root, or setcap cap_net_raw+e
 EXAMPLES
   rpcapd -n -l 192.0.2.10             let one host in, without a password
   rpcapd -n -b 127.0.0.1 -p 2012      on loopback, for a tunnel
-  rpcapd -n -v -a collector,2003      call a collector, listen for nobody";
+  rpcapd -n -v -a collector,2003      call a collector, listen for nobody
+  rpcapd -f /etc/rpcapd.toml          as a file says";
 
 /// Capture packets on this host and forward them to clients over RPCAP.
 ///
 /// Short options mean what they mean to ExtraHop's rpcapd.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "rpcapd", version, max_term_width = 100, after_long_help = AFTER_HELP)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Arguments {
     /// What the daemon is to do.
     #[command(flatten)]
@@ -51,11 +55,30 @@ pub struct Arguments {
 
 /// What the program does besides being the daemon.
 #[derive(Clone, Debug, Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Check a configuration file, and what it asks of this host
+    CheckConfig {
+        /// The file, as -f would read it
+        file: PathBuf,
+    },
+    /// Print the settings that these options and their file make, and where each is from, as a toml
+    /// file
+    PrintConfig(Box<Cli>),
+}
 
 /// Everything that can be set; a configuration file has the same names.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, PartialEq, Args)]
 pub struct Cli {
+    /// Read settings from a file too: toml if its name ends in .toml (rpcapd.toml(5)), otherwise
+    /// the ini of ExtraHop's and libpcap's rpcapd. What the command line says wins; SIGHUP reads
+    /// the file again
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Save the settings to a file that loads back to the same, toml or ini by its name, and go on
+    #[arg(short = 's', long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+
     /// Name or address to listen on [default: all addresses, IPv4 and IPv6]
     #[arg(short, long, value_name = "ADDRESS")]
     pub bind: Option<String>,
@@ -101,7 +124,7 @@ pub struct Cli {
     pub devices: Option<Rules>,
 
     /// A filter (pcap-filter(7)) that packets must pass besides the client's own
-    #[arg(long, value_name = "FILTER")]
+    #[arg(long, value_name = "FILTER", value_parser = filter)]
     pub filter: Option<String>,
 
     /// Most bytes of each packet that a client may have [default: as it asks]
@@ -199,26 +222,38 @@ pub struct Cli {
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "30")]
     pub message_timeout: Duration,
 
+    /// The user to run as once everything is open; CAP_NET_RAW is kept [default: as started]
+    #[arg(long, value_name = "NAME", value_parser = user)]
+    pub user: Option<String>,
+
     /// Log what only a developer wants to know
     #[arg(long)]
     pub debug: bool,
+
+    /// Collectors that a file describes in more words than --active has
+    #[arg(skip)]
+    pub peers: Vec<Peer>,
 }
 
 /// Bytes of a UDP data connection's send buffer: a ring's worth may come in one go.
 const SEND_BUFFER: u32 = 8 * 1024 * 1024;
 
 impl Cli {
-    /// How packets are sent. An error is something that this host cannot do.
-    pub fn transport(&self) -> Result<Options, String> {
-        let cores = match self.threads {
-            Threads::One(core) => [core, None],
-            Threads::Two(capture, send) => [capture, send],
+    /// Whether two mean the same, wherever it is from. Collectors are the same in either form.
+    pub fn same_settings(&self, other: &Self) -> bool {
+        let normal = |cli: &Self| {
+            let described = cli.peers.iter().cloned();
+            let peers = cli.active.iter().flat_map(|list| list.0.iter().cloned()).chain(described);
+            let (peers, active) = (peers.collect(), Vec::new());
+            Self { config: None, save: None, active, peers, ..cli.clone() }
         };
-        for core in cores.into_iter().flatten() {
-            place::check(core).map_err(|e| format!("--threads: {e}"))?;
-        }
+        normal(self) == normal(other)
+    }
+
+    /// How packets are sent.
+    pub fn transport(&self) -> Options {
         let send_buffer = if self.send_buffer < 16_384 { SEND_BUFFER } else { self.send_buffer };
-        Ok(Options {
+        Options {
             send_buffer: send_buffer as usize,
             blocking: self.blocking_send,
             dry_run: self.dry_run,
@@ -227,6 +262,6 @@ impl Cli {
             nice: self.nice,
             queue_bytes: self.queue_megabytes as usize * 1_000_000,
             queue_packets: self.queue_packets.next_power_of_two() as usize,
-        })
+        }
     }
 }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rpcap_proto::udpstr::{MTU_MAX, MTU_MIN};
+use rpcap_proto::wire::SNAPLEN_MAX;
 
 use crate::preselect::Preselect;
-use crate::transport::{Core, Threads};
+use crate::transport::{Core, Threads, place};
 
 pub(super) fn preselect(name: &str) -> Result<Preselect, String> {
     match name {
@@ -32,10 +33,13 @@ pub(super) fn milliseconds(text: &str) -> Result<Duration, String> {
 pub(super) fn threads(text: &str) -> Result<Threads, String> {
     let core = |text: &str| match text.trim() {
         "-1" => Ok(None),
-        n => n
-            .parse()
-            .map(Core::Some)
-            .map_err(|_| "expected single, N or A,B, with cores from 0, or -1 for any".to_owned()),
+        n => {
+            let core = n.parse().map_err(|_| {
+                "expected single, N or A,B, with cores from 0, or -1 for any".to_owned()
+            })?;
+            place::check(core)?;
+            Ok(Core::Some(core))
+        }
     };
     match text.split_once(',') {
         _ if text == "single" => Ok(Threads::One(None)),
@@ -52,6 +56,28 @@ pub(super) fn nice(text: &str) -> Result<(Option<i32>, Option<i32>), String> {
     };
     let (capture, send) = text.split_once(',').unwrap_or((text, "1000"));
     Ok((value(capture)?, value(send)?))
+}
+
+/// A filter that some link type can have; whether a device's can is seen when that is opened.
+pub(super) fn filter(text: &str) -> Result<String, String> {
+    capture::libpcap::compile(text, capture::LinkType::ETHERNET, SNAPLEN_MAX, true)
+        .map_err(|e| e.to_string())?;
+    Ok(text.to_owned())
+}
+
+/// A user of this host.
+#[cfg(unix)]
+pub(super) fn user(name: &str) -> Result<String, String> {
+    match nix::unistd::User::from_name(name) {
+        Ok(Some(_)) => Ok(name.to_owned()),
+        Ok(None) => Err("this host has no such user".to_owned()),
+        Err(e) => Err(format!("looking up the user: {e}")),
+    }
+}
+
+#[cfg(not(unix))]
+pub(super) fn user(_: &str) -> Result<String, String> {
+    Err("running as another user is there on Unix only".to_owned())
 }
 
 /// A savefile that stands in for an interface.

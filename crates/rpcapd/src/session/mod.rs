@@ -3,9 +3,9 @@
 mod start;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mio::Waker;
@@ -13,8 +13,11 @@ use rpcap_proto::bpf::Program;
 use rpcap_proto::session::{Action, Config, DaemonSession, EndReason, Next, Note, Timers};
 use rpcap_proto::wire::{ErrorCode, Stats, write_error};
 
+use crate::active::Callers;
+use crate::config;
 use crate::control::{Control, ReadResult};
 use crate::ledger::Ledger;
+use crate::listeners::Listeners;
 use crate::own::{Hidden, OwnTraffic, Watched};
 use crate::pump::{Event, Running};
 use crate::sessions::{Entry, Sessions};
@@ -25,8 +28,14 @@ use crate::settings::{Current, Terms};
 pub struct Shared {
     /// What the operator wants, as of now.
     pub settings: Current,
+    /// Where the settings are from. Locked while it is read again, which happens once at a time.
+    pub config: Mutex<config::Config>,
     /// All sessions.
     pub sessions: Arc<Sessions>,
+    /// The collectors that are called.
+    pub callers: Callers,
+    /// The sockets that clients connect to.
+    pub listeners: Listeners,
     /// What no capture may contain.
     pub own: Arc<OwnTraffic>,
     /// Whether the daemon is about to end.

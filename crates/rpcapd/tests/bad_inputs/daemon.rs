@@ -157,6 +157,11 @@ impl Daemon {
         self.log.wait(1, text)
     }
 
+    /// The same for the `nth` of such lines, counted from 1.
+    pub(crate) fn logged_nth(&self, nth: usize, text: &str) -> String {
+        self.log.wait(nth, text)
+    }
+
     /// Lines so far that say `text`.
     pub(crate) fn count_logged(&self, text: &str) -> usize {
         self.log.lines().iter().filter(|l| says(l, text)).count()
@@ -374,10 +379,10 @@ impl Log {
 }
 
 /// A directory of a test's own, gone when it is.
-struct Directory(PathBuf);
+pub(crate) struct Directory(PathBuf);
 
 impl Directory {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name =
             format!("bad-inputs-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -386,7 +391,7 @@ impl Directory {
         Self(path)
     }
 
-    fn write(&self, name: &str, content: &[u8]) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.0.join(name);
         fs::write(&path, content).unwrap();
         path

@@ -17,6 +17,7 @@ mod d5;
 mod d5_data;
 mod d6;
 mod d7;
+mod d9;
 mod daemon;
 mod data;
 mod message;

@@ -1,7 +1,7 @@
 //! A client that sends what it is told to.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
@@ -39,6 +39,11 @@ impl Peer {
     pub(crate) fn with_small_buffer(daemon: &Daemon) -> Self {
         let source = daemon.address.ip();
         Self::new(connect_from(source, daemon.address, Some(4096)).unwrap())
+    }
+
+    /// Takes the next connection of a daemon in active mode.
+    pub(crate) fn called(listener: &TcpListener) -> Self {
+        Self::new(listener.accept().unwrap().0)
     }
 
     fn new(stream: TcpStream) -> Self {

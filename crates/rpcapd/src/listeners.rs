@@ -1,0 +1,173 @@
+//! The sockets that clients connect to.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, bail};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::cli::Cli;
+use crate::own::OwnTraffic;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// The token of all of them: whatever happens, all are asked.
+const TOKEN: Token = Token(1);
+
+/// The sockets that clients connect to. They can be changed while connections are accepted.
+#[derive(Debug)]
+pub struct Listeners {
+    list: Mutex<Vec<Listener>>,
+    registry: Registry,
+    own: Arc<OwnTraffic>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    address: SocketAddr,
+    socket: TcpListener,
+}
+
+/// A place to listen on.
+enum Place {
+    /// One that is listened on already.
+    Kept(SocketAddr),
+    New(Listener),
+}
+
+impl Place {
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::Kept(address) => *address,
+            Self::New(listener) => listener.address,
+        }
+    }
+}
+
+impl Listeners {
+    /// None yet. The registry's poll is woken by connections; `own` keeps these out of captures.
+    pub fn new(registry: Registry, own: Arc<OwnTraffic>) -> Self {
+        Self { list: Mutex::default(), registry, own }
+    }
+
+    /// Listens where the options say, and nowhere else. Either all of it succeeds, or nothing
+    /// changes.
+    pub fn set(&self, cli: &Cli) -> anyhow::Result<()> {
+        let mut list = self.lock();
+        let wanted = if cli.active_only { Vec::new() } else { places(cli, &list)? };
+        let mut new = Vec::new();
+        let mut kept = Vec::new();
+        for place in wanted {
+            match place {
+                Place::Kept(address) => kept.push(address),
+                Place::New(mut listener) => {
+                    self.registry
+                        .register(&mut listener.socket, TOKEN, Interest::READABLE)
+                        .context("watching a listener")?;
+                    new.push(listener);
+                }
+            }
+        }
+        list.retain(|old| {
+            let is_kept = kept.contains(&old.address);
+            if !is_kept {
+                tracing::info!("no longer listening on {}", old.address);
+            }
+            is_kept
+        });
+        for listener in new {
+            // The wildcard is no address of a packet: then the first connection tells.
+            if !listener.address.ip().is_unspecified() {
+                self.own.hide_control(listener.address);
+            }
+            tracing::info!("listening on {}", listener.address);
+            list.push(listener);
+        }
+        Ok(())
+    }
+
+    /// A connection that waits; `WouldBlock` if there is none.
+    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        for listener in &*self.lock() {
+            match listener.socket.accept() {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Listens nowhere any more.
+    pub fn end(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Listener>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Every address asked for: all of them or none.
+fn places(cli: &Cli, old: &[Listener]) -> anyhow::Result<Vec<Place>> {
+    let place = |address: SocketAddr| match old.iter().any(|l| l.address == address) {
+        true => Ok(Place::Kept(address)),
+        false => listen(address).map(Place::New),
+    };
+    let Some(name) = &cli.bind else {
+        let v4 = place((Ipv4Addr::UNSPECIFIED, cli.port).into())?;
+        if cli.ipv4_only {
+            return Ok(vec![v4]);
+        }
+        // With port 0 both families use the port that the first one got.
+        let port = v4.address().port();
+        return match place((Ipv6Addr::UNSPECIFIED, port).into()) {
+            Ok(v6) => Ok(vec![v4, v6]),
+            Err(e) if is_no_ipv6(&e) => {
+                tracing::info!("this host has no IPv6: listening on IPv4 only");
+                Ok(vec![v4])
+            }
+            Err(e) => Err(e),
+        };
+    };
+    let shown = name.escape_debug();
+    let addresses: Vec<_> = (name.as_str(), cli.port)
+        .to_socket_addrs()
+        .with_context(|| format!("-b {shown}: looking up the address"))?
+        .filter(|a| a.is_ipv4() || !cli.ipv4_only)
+        .collect();
+    if addresses.is_empty() {
+        bail!("-b {shown}: no IPv4 address, and -4 allows no other");
+    }
+    addresses.into_iter().map(place).collect()
+}
+
+fn is_no_ipv6(e: &anyhow::Error) -> bool {
+    // EAFNOSUPPORT where the kernel has none, EADDRNOTAVAIL where it is switched off.
+    e.downcast_ref::<io::Error>().is_some_and(|e| {
+        e.kind() == io::ErrorKind::AddrNotAvailable || matches!(e.raw_os_error(), Some(97 | 10047))
+    })
+}
+
+fn listen(address: SocketAddr) -> anyhow::Result<Listener> {
+    let bound = || -> io::Result<Listener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // On Windows it would let another program take the port over.
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        let socket = TcpListener::from_std(socket.into());
+        Ok(Listener { address: socket.local_addr()?, socket })
+    };
+    bound().with_context(|| {
+        format!("listening on {address}: choose another address or port with -b and -p")
+    })
+}

@@ -1,0 +1,132 @@
+//! Reading the configuration file again, while the daemon runs.
+
+use std::fmt;
+use std::io;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use crate::config::Config;
+use crate::session::Shared;
+use crate::settings::Settings;
+
+/// Options that are heeded at the start and never again.
+const AT_START: [&str; 3] = ["capture-own-traffic", "debug", "user"];
+
+/// Options that say where to listen.
+const LISTENING: [&str; 4] = ["active-only", "bind", "ipv4-only", "port"];
+
+const NO_FILE: &str = "there is no configuration file to read again";
+
+/// What a reload brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The options whose values changed.
+    pub changed: Vec<String>,
+    /// Those of them that wait for a restart.
+    pub waiting: Vec<String>,
+    /// Collectors that are called now and were not before.
+    pub called: usize,
+    /// Collectors that are called no more.
+    pub dropped: usize,
+    /// Sessions of clients that ended, as they may connect no more.
+    pub ended: usize,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.changed.is_empty() {
+            true => f.write_str("nothing changed")?,
+            false => write!(f, "changed: {}", self.changed.join(", "))?,
+        }
+        let Self { called, dropped, ended, .. } = self;
+        write!(f, "; collectors: {called} new, {dropped} called no more; sessions ended: {ended}")?;
+        match self.waiting.is_empty() {
+            true => Ok(()),
+            false => write!(f, "; heeded after a restart only: {}", self.waiting.join(", ")),
+        }
+    }
+}
+
+/// Reads the file again and puts what it says in force. Sessions and captures go on with the settings
+/// that they began with, but for those of collectors that are called no more and of clients that
+/// may connect no more. An error says what is wrong, and nothing has changed. May wait for the name
+/// service.
+pub fn reload(shared: &Arc<Shared>) -> Result<Summary, String> {
+    let mut config = lock(&shared.config);
+    if config.file.is_none() {
+        return Err(NO_FILE.to_owned());
+    }
+    let new = config.again().map_err(|e| e.to_string())?;
+    let settings = Settings::new(new.cli.clone()).map_err(|e| new.blame(&e))?;
+    let changed: Vec<_> = new.changed(&config).into_iter().map(str::to_owned).collect();
+    let those = |some: &[&str]| {
+        let those = changed.iter().filter(|c| some.contains(&c.as_str()));
+        those.cloned().collect::<Vec<_>>()
+    };
+    if !those(&LISTENING).is_empty() {
+        shared.listeners.set(&new.cli).map_err(|e| format!("{e:#}"))?;
+    }
+    for note in &new.notes {
+        tracing::warn!("{note}");
+    }
+    let waiting = those(&AT_START);
+    *config = new;
+    let peers = settings.peers.clone();
+    shared.settings.set(settings);
+    let (called, dropped) = shared.callers.set(&peers, shared).unwrap_or_else(|e| {
+        tracing::error!("not all collectors are called: starting a thread: {e}");
+        (0, 0)
+    });
+    let ended = end_forbidden(shared);
+    Ok(Summary { changed, waiting, called, dropped, ended })
+}
+
+/// Ends the sessions of clients that may connect no more.
+fn end_forbidden(shared: &Shared) -> usize {
+    let settings = shared.settings.get();
+    let Some(allowed) = &settings.cli.allow else {
+        return 0;
+    };
+    let sessions = shared.sessions.list().into_iter().map(|(_, session)| session);
+    let forbidden = sessions.filter(|s| s.called.is_none() && !allowed.allows(s.peer.ip()));
+    forbidden.inspect(|s| s.end()).count()
+}
+
+/// Reloads when it is asked to.
+#[derive(Debug)]
+pub struct Reloader(Option<SyncSender<()>>);
+
+impl Reloader {
+    /// Starts a thread for reloads, which may wait for the name service while signals must not;
+    /// none if there is no file.
+    pub fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+        if lock(&shared.config).file.is_none() {
+            return Ok(Self(None));
+        }
+        let (ask, asked) = sync_channel(1);
+        let shared = Arc::clone(shared);
+        thread::Builder::new().name("reload".to_owned()).spawn(move || {
+            while asked.recv().is_ok() {
+                match reload(&shared) {
+                    Ok(summary) => tracing::info!("configuration read again: {summary}"),
+                    Err(reason) => tracing::error!("configuration not changed: {reason}"),
+                }
+            }
+        })?;
+        Ok(Self(Some(ask)))
+    }
+
+    /// Asks for a reload. One that was asked for and has not begun serves all who ask.
+    pub fn ask(&self) {
+        match &self.0 {
+            Some(ask) => drop(ask.try_send(())),
+            None => tracing::info!("SIGHUP: {NO_FILE}"),
+        }
+    }
+}
+
+/// A panic elsewhere leaves nothing half-done in it.
+fn lock(config: &Mutex<Config>) -> MutexGuard<'_, Config> {
+    config.lock().unwrap_or_else(PoisonError::into_inner)
+}
