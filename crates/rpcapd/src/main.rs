@@ -62,7 +62,13 @@ fn check(file: PathBuf) -> ExitCode {
 }
 
 fn print(args: &[OsString]) -> ExitCode {
-    answer(try_out(args).and_then(|c| c.to_toml(true).map_err(|e| Errors(vec![e]))))
+    let text = |config: Config| {
+        if let Some(path) = &config.cli.save {
+            config.save(path)?;
+        }
+        config.to_toml(true)
+    };
+    answer(try_out(args).and_then(|config| text(config).map_err(|e| Errors(vec![e]))))
 }
 
 fn answer(text: Result<String, Errors>) -> ExitCode {

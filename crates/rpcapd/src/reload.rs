@@ -50,9 +50,18 @@ impl fmt::Display for Summary {
 
 /// Reads the file again and puts what it says in force. Sessions and captures go on with the settings
 /// that they began with, but for those of collectors that are called no more and of clients that
-/// may connect no more. An error says what is wrong, and nothing has changed. May wait for the name
-/// service.
+/// may connect no more. An error says what is wrong, and nothing has changed. Either is logged. May
+/// wait for the name service.
 pub fn reload(shared: &Arc<Shared>) -> Result<Summary, String> {
+    let result = try_reload(shared);
+    match &result {
+        Ok(summary) => tracing::info!("configuration read again: {summary}"),
+        Err(reason) => tracing::error!("configuration not changed: {reason}"),
+    }
+    result
+}
+
+fn try_reload(shared: &Arc<Shared>) -> Result<Summary, String> {
     let mut config = lock(&shared.config);
     if config.file.is_none() {
         return Err(NO_FILE.to_owned());
@@ -108,10 +117,8 @@ impl Reloader {
         let shared = Arc::clone(shared);
         thread::Builder::new().name("reload".to_owned()).spawn(move || {
             while asked.recv().is_ok() {
-                match reload(&shared) {
-                    Ok(summary) => tracing::info!("configuration read again: {summary}"),
-                    Err(reason) => tracing::error!("configuration not changed: {reason}"),
-                }
+                // What came of it is in the log.
+                let _ = reload(&shared);
             }
         })?;
         Ok(Self(Some(ask)))

@@ -15,7 +15,6 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::listeners::Listeners;
 use crate::own::OwnTraffic;
-use crate::reload::Reloader;
 use crate::session::{self, Shared};
 use crate::settings::{Current, Settings, Terms};
 
@@ -80,6 +79,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 fn heed_signals(shared: &Arc<Shared>, waker: Arc<Waker>) -> anyhow::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
+
+    use crate::reload::Reloader;
 
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("catching signals")?;
     let reload = Reloader::start(shared).context("starting the reload thread")?;

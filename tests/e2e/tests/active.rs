@@ -10,7 +10,6 @@ use e2e::frames::{
 };
 use e2e::programs::program;
 use e2e::{Client, Collector, Daemon, Lab, Namespace, Process, Start, savefile, wait_until};
-use nix::sys::signal::Signal;
 use rpcap_proto::udpstr::Unpacker;
 use rpcap_proto::wire::StartFlags;
 
@@ -320,6 +319,5 @@ fn signals_end_calls_in_every_state() {
     assert_eq!(client.open("b0"), Ok(1));
     let _data = client.start(&Start::default()).expect("a capture");
     daemon.process.wait_for_lines("not reached", 2);
-    daemon.process.signal(Signal::SIGTERM);
     daemon.finish();
 }

@@ -62,7 +62,7 @@ pub enum Command {
         file: PathBuf,
     },
     /// Print the settings that these options and their file make, and where each is from, as a toml
-    /// file
+    /// file; with -s save them as well
     PrintConfig(Box<Cli>),
 }
 

@@ -157,11 +157,16 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     beside.push(format!(".{}.new", std::process::id()));
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
-    // Who may connect, and who is called, is nobody else's business.
+    // Who may connect, and who is called, is nobody else's business, unless it was before.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&beside)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let written = file.write_all(text.as_bytes()).and_then(|()| {
+        if let Ok(old) = fs::metadata(&path) {
+            file.set_permissions(old.permissions())?;
+        }
+        file.sync_all()
+    });
     drop(file);
     written.and_then(|()| fs::rename(&beside, &path)).inspect_err(|_| {
         // It is of no use to anybody; that it stays does no harm.

@@ -89,22 +89,26 @@ impl Reader<'_> {
     }
 
     fn peers(&mut self, value: &Spanned<DeValue<'_>>) {
-        let tables = value.get_ref().as_array().map(|array| {
-            array.iter().filter_map(|v| Some((v.span().start, v.get_ref().as_table()?)))
-        });
-        let Some(tables) = tables else {
-            self.faults.add(value.span().start, "peer: expected [[peer]], a table for each");
+        let expected = "peer: expected [[peer]], a table for each collector";
+        let Some(array) = value.get_ref().as_array() else {
+            self.faults.add(value.span().start, expected);
             return;
         };
-        for (n, (at, table)) in tables.enumerate() {
-            if n >= PEERS_MAX {
-                self.faults.add(at, format!("[[peer]]: {PEERS_MAX} are the most"));
-            }
-            if self.faults.are_enough() || n >= PEERS_MAX {
+        for element in array.iter() {
+            let at = element.span().start;
+            if self.faults.are_enough() {
                 return;
             }
-            if let Some(peer) = self.peer(at, table) {
-                self.contents.peers.push((at, peer));
+            if self.contents.peers.len() >= PEERS_MAX {
+                self.faults.add(at, format!("[[peer]]: {PEERS_MAX} are the most"));
+                return;
+            }
+            match element.get_ref().as_table() {
+                Some(table) => {
+                    let peer = self.peer(at, table).map(|peer| (at, peer));
+                    self.contents.peers.extend(peer);
+                }
+                None => self.faults.add(at, expected),
             }
         }
     }

@@ -17,7 +17,8 @@ const DESCRIPTION: [&str; 5] = [
      may be repeated, or its value is a list with commas, a list of values may stand.",
     "An option that the command line has as well is taken from there, and the file's is ignored, \
      lists included; --active also takes the place of every [[peer]]. A flag that the file sets \
-     cannot be unset there.",
+     cannot be unset there. (ExtraHop's and \
+     libpcap's daemons have it the other way round for -l, -a and -n.)",
     "A file with an error is refused as a whole: the daemon does not start, or goes on with the \
      settings that it has. Errors name the file, the line, the column and what is allowed. rpcapd \
      check-config FILE looks for them; rpcapd print-config -f FILE shows what comes of a file.",

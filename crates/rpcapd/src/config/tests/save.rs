@@ -87,8 +87,7 @@ fn settings_strategy() -> impl Strategy<Value = Vec<String>> {
         Just("--null-auth".to_owned()),
         Just("--dry-run".to_owned()),
         Just("--user=root".to_owned()),
-        Just("--threads=-1,0".to_owned()),
-        Just("--filter=tcp or (udp\nand port 53)".to_owned()),
+        Just("--threads=-1,-1".to_owned()),
         "[a-z0-9]{1,8}([ ,;][a-z0-9]{1,8}){0,3}".prop_map(|s| format!("--allow={s}")),
         "!?[a-z0-9*?]{1,8}([ ,][a-z0-9*]{1,8}){0,3}".prop_map(|s| format!("--devices={s}")),
     ];
@@ -113,20 +112,18 @@ fn peers_strategy() -> impl Strategy<Value = Vec<Peer>> {
         "[!-+.-:?-~]{1,10}",
         1..=65535u16,
         text(),
-        any::<bool>(),
         proptest::option::of(1..=262_144u32),
         proptest::option::of(256..=65_000usize),
         text(),
     );
-    let peer =
-        peer.prop_map(|(host, port, name, filtered, snaplen, udpstr_mtu, bind_device)| Peer {
-            preselect: name.as_deref().map(Preselect::named),
-            filter: filtered.then(|| "tcp\nor \"udp\" port 1".replace('"', "")),
-            snaplen,
-            udpstr_mtu,
-            bind_device,
-            ..Peer::new(&host.replace(';', "-"), port)
-        });
+    let peer = peer.prop_map(|(host, port, name, snaplen, udpstr_mtu, bind_device)| Peer {
+        preselect: name.as_deref().map(Preselect::named),
+
+        snaplen,
+        udpstr_mtu,
+        bind_device,
+        ..Peer::new(&host.replace(';', "-"), port)
+    });
     proptest::collection::vec(peer, 0..3)
 }
 
