@@ -43,6 +43,19 @@ pub fn linktype(device: &str) -> Result<LinkType, Error> {
     }
 }
 
+/// Bytes of ring that a capture from an interface with these options has, if there is memory for it:
+/// [`Options::ring_bytes`], rounded up to whole blocks.
+pub fn ring_bytes(options: &Options) -> usize {
+    #[cfg(target_os = "linux")]
+    {
+        af_packet::ring_bytes(options)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        options.ring_bytes
+    }
+}
+
 /// A running capture. Belongs to the thread that takes its packets; the others have a [`Control`]. Dropping it ends it
 /// and gives everything back: memory, socket, promiscuous mode.
 #[derive(Debug)]
@@ -163,6 +176,16 @@ enum Inner<'a> {
 }
 
 impl Block<'_> {
+    /// How many packets were not walked yet: what [`Stats::unread`] grows by if the block is dropped now. A filter that
+    /// runs in user space has not seen them.
+    pub fn left(&self) -> u32 {
+        match &self.0 {
+            #[cfg(target_os = "linux")]
+            Inner::Ring(block) => block.left(),
+            Inner::Replay(block) => block.left(),
+        }
+    }
+
     /// The block's packets, each once: a second walk goes on where the first one ended. The packets live as long as the
     /// block is borrowed, so several can be held at a time.
     ///

@@ -26,7 +26,7 @@ mod options;
 mod packet;
 mod slot;
 
-pub use capture::{Block, Capture, Control, Event, Packets, Stats, linktype, open};
+pub use capture::{Block, Capture, Control, Event, Packets, Stats, linktype, open, ring_bytes};
 pub use error::Error;
 pub use filter::Instruction;
 pub use options::{Direction, MAX_SNAPLEN, Options};

@@ -23,8 +23,26 @@ pub struct Taken {
     pub captured: u64,
     /// Left out by sampling.
     pub sampled: u64,
+    /// Left out to keep to the host's limits.
+    pub withheld: Withheld,
     /// Shortened, because a datagram carries no more. They count as sent.
     pub cut: u64,
+}
+
+/// What the limits kept back, in packets, by the limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Withheld {
+    /// `--max-rate`.
+    pub rate: u64,
+    /// `--max-cpu`.
+    pub cpu: u64,
+}
+
+impl Withheld {
+    /// By whatever limit.
+    pub fn packets(&self) -> u64 {
+        self.rate + self.cpu
+    }
 }
 
 /// What became of the packets that were to be sent, in packets where nothing else is said.
@@ -136,7 +154,8 @@ impl Ledger {
     pub fn holds(&self) -> bool {
         let Counts { taken, sent } = &self.counts;
         self.received == self.dropped + taken.captured
-            && taken.captured == taken.sampled + sent.packets + sent.unsent()
+            && taken.captured
+                == taken.sampled + taken.withheld.packets() + sent.packets + sent.unsent()
     }
 
     /// The counters as the protocol carries them: the low 32 bits.
@@ -172,6 +191,10 @@ impl Ledger {
                 taken: Taken {
                     captured: f(ta.captured, tb.captured),
                     sampled: f(ta.sampled, tb.sampled),
+                    withheld: Withheld {
+                        rate: f(ta.withheld.rate, tb.withheld.rate),
+                        cpu: f(ta.withheld.cpu, tb.withheld.cpu),
+                    },
                     cut: f(ta.cut, tb.cut),
                 },
                 sent: Sent {
@@ -204,15 +227,18 @@ impl fmt::Display for Running<'_> {
         let Counts { taken, sent } = &l.counts;
         write!(
             f,
-            "received={} dropped={} captured={} sampled={} sent={} unsent={}",
+            "received={} dropped={} captured={} sampled={} withheld={} sent={} unsent={}",
             l.received,
             l.dropped,
             taken.captured,
             taken.sampled,
+            taken.withheld.packets(),
             sent.packets,
             sent.unsent()
         )?;
         for (cause, n) in [
+            ("withheld-rate", taken.withheld.rate),
+            ("withheld-cpu", taken.withheld.cpu),
             ("unsent-too-large", sent.too_large),
             ("unsent-unreachable", sent.unreachable),
             ("unsent-no-buffers", sent.no_buffers),
@@ -242,7 +268,12 @@ mod tests {
     use super::*;
 
     fn ledger() -> Ledger {
-        let taken = Taken { captured: 9, sampled: 2, cut: 0 };
+        let taken = Taken {
+            captured: 9,
+            sampled: 1,
+            withheld: Withheld { rate: 1, cpu: 0 },
+            ..Taken::default()
+        };
         let sent = Sent { packets: 4, closed: 3, ..Sent::default() };
         Ledger { received: 10, dropped: 1, if_dropped: 5, counts: Counts { taken, sent } }
     }
@@ -257,8 +288,8 @@ mod tests {
         assert!(!wrong.holds());
         assert_eq!(
             ledger.to_string(),
-            "received=10 dropped=1 captured=9 sampled=2 sent=4 unsent=3 unsent-closed=3 \
-             if-dropped=5 bytes=0 balanced=yes"
+            "received=10 dropped=1 captured=9 sampled=1 withheld=1 sent=4 unsent=3 \
+             withheld-rate=1 unsent-closed=3 if-dropped=5 bytes=0 balanced=yes"
         );
     }
 

@@ -12,6 +12,7 @@ pub mod config;
 pub mod control;
 pub mod devices;
 pub mod ledger;
+pub mod limits;
 pub mod listeners;
 pub mod logging;
 pub mod own;

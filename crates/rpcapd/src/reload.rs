@@ -11,7 +11,7 @@ use crate::session::Shared;
 use crate::settings::Settings;
 
 /// Options that are heeded at the start and never again.
-const AT_START: [&str; 3] = ["capture-own-traffic", "debug", "user"];
+const AT_START: [&str; 5] = ["capture-own-traffic", "debug", "max-cpu", "max-rate", "user"];
 
 /// Options that say where to listen.
 const LISTENING: [&str; 4] = ["active-only", "bind", "ipv4-only", "port"];

@@ -13,6 +13,7 @@ use mio::{Events, Poll, Token, Waker};
 use crate::active::Callers;
 use crate::config::Config;
 use crate::control::Control;
+use crate::limits::Limits;
 use crate::listeners::Listeners;
 use crate::own::OwnTraffic;
 use crate::session::{self, Shared};
@@ -42,6 +43,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let waker = Arc::new(Waker::new(poll.registry(), WAKE).context("creating the waker")?);
     let registry = poll.registry().try_clone().context("sharing the event queue")?;
     let own = Arc::new(OwnTraffic::new(cli.capture_own_traffic));
+    let limits = Arc::new(Limits::new(cli));
     let listeners = Listeners::new(registry, Arc::clone(&own));
     let shared = Arc::new(Shared {
         settings: Current::new(settings),
@@ -50,6 +52,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         callers: Callers::default(),
         listeners,
         own,
+        limits,
         shutdown: AtomicBool::new(false),
     });
     heed_signals(&shared, waker)?;

@@ -35,6 +35,9 @@ impl Settings {
         if peers.len() > PEERS_MAX {
             return Err(format!("{} collectors to call: {PEERS_MAX} are the most", peers.len()));
         }
+        if cli.max_cpu.is_some() && !cfg!(target_os = "linux") {
+            return Err("--max-cpu is there on Linux only".to_owned());
+        }
         if cli.active_only && peers.is_empty() {
             return Err("--active-only, but there is nobody to call: name a collector with \
                         --active"

@@ -51,6 +51,10 @@ impl<'a> RingBlock<'a> {
         Self { owned, format, program, counts, cursor }
     }
 
+    pub(crate) fn left(&self) -> u32 {
+        self.cursor.left
+    }
+
     pub(crate) fn packets(&mut self) -> RingPackets<'_> {
         let rest = self.owned.body().get_mut(self.cursor.at..).unwrap_or_default();
         RingPackets { rest, format: self.format, program: self.program, cursor: &mut self.cursor }

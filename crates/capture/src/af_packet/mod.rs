@@ -19,7 +19,7 @@ use socket2::Socket;
 
 pub(crate) use self::{
     block::{RingBlock, RingPackets},
-    setup::linktype,
+    setup::{linktype, ring_bytes},
 };
 use self::{control::Shared, frame::Format, ring::Ring, wait::Wakeup};
 use crate::{

@@ -150,6 +150,22 @@ fn listen(socket: &Socket, name: &str, ifindex: i32) -> Result<(), Error> {
     }
 }
 
+/// Bytes of the ring that is asked for.
+pub(crate) fn ring_bytes(options: &Options) -> usize {
+    let (block, blocks) = geometry(options);
+    block * blocks
+}
+
+/// Bytes of a block, and how many of them.
+fn geometry(options: &Options) -> (usize, usize) {
+    let (bytes, snaplen) = (options.ring_bytes, options.effective_snaplen() as usize);
+    let block = match (snaplen + HEADERS).next_power_of_two().clamp(SMALL_BLOCK, LARGE_BLOCK) {
+        LARGE_BLOCK if bytes / LARGE_BLOCK >= MANY_BLOCKS => 2 * LARGE_BLOCK,
+        block => block,
+    };
+    (block, bytes.div_ceil(block).clamp(2, u32::MAX as usize / (block / FRAME)))
+}
+
 /// Asks for a ring, and for half as much as often as memory is short.
 fn make_ring(
     socket: &Socket,
@@ -157,7 +173,6 @@ fn make_ring(
     options: &Options,
     timeout: Duration,
 ) -> Result<Ring, Error> {
-    let (bytes, snaplen) = (options.ring_bytes, options.effective_snaplen() as usize);
     let failed = |call| move |error: io::Error| Error::call(call, name, error);
     let fd = socket.as_fd();
     let version = libc::tpacket_versions::TPACKET_V3 as u32;
@@ -166,11 +181,7 @@ fn make_ring(
     // Room in front of each packet for the VLAN tag. A cooked header fits into what the kernel leaves anyway.
     sys::set_option(fd, libc::PACKET_RESERVE, VLAN_LEN as u32).map_err(failed("PACKET_RESERVE"))?;
 
-    let block = match (snaplen + HEADERS).next_power_of_two().clamp(SMALL_BLOCK, LARGE_BLOCK) {
-        LARGE_BLOCK if bytes / LARGE_BLOCK >= MANY_BLOCKS => 2 * LARGE_BLOCK,
-        block => block,
-    };
-    let mut blocks = bytes.div_ceil(block).clamp(2, u32::MAX as usize / (block / FRAME));
+    let (block, mut blocks) = geometry(options);
     loop {
         let request = libc::tpacket_req3 {
             tp_block_size: block as u32,

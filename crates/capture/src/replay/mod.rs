@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Bytes of packets in a block, unless one packet is larger.
-const BLOCK: usize = 256 << 10;
+pub const BLOCK: usize = 256 << 10;
 
 /// Opens the savefile at `path` as if it were an interface: `.pcap`, of either byte order, with microseconds or
 /// nanoseconds.
@@ -207,6 +207,10 @@ pub(crate) struct ReplayBlock<'a> {
 }
 
 impl ReplayBlock<'_> {
+    pub(crate) fn left(&self) -> u32 {
+        u32::try_from(self.packets.len() - self.next).unwrap_or(u32::MAX)
+    }
+
     pub(crate) fn packets(&mut self) -> ReplayPackets<'_> {
         ReplayPackets { bytes: self.bytes, packets: self.packets, next: &mut self.next }
     }

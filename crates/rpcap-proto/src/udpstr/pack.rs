@@ -111,6 +111,11 @@ impl Packer {
         }
     }
 
+    /// Bytes that the open datagram still takes; 0 if there is none.
+    pub fn room(&self) -> usize {
+        if self.is_open { self.mtu - (self.batch.len() - self.start) } else { 0 }
+    }
+
     /// Closes the open datagram: nothing in it waits for more packets.
     pub fn flush(&mut self) {
         if self.is_open {

@@ -12,10 +12,12 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::allow::AllowList;
 use crate::devices::Rules;
+use crate::limits::cpu::Percent;
+use crate::limits::rate::Rate;
 use crate::peers::{Peer, PeerList};
 use crate::preselect::Preselect;
 use crate::transport::{Options, Threads};
-use values::{filter, milliseconds, nice, preselect, seconds, threads, udpstr_mtu, user};
+use values::{filter, milliseconds, nice, preselect, rate, seconds, threads, udpstr_mtu, user};
 
 pub use values::Replay;
 
@@ -205,6 +207,28 @@ pub struct Cli {
     /// Most sessions at a time; connections beyond it are closed
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub max_sessions: usize,
+
+    /// Most captures at a time; a client that asks for one more is told so [default: one for each
+    /// session]
+    #[arg(long, value_name = "N")]
+    pub max_captures: Option<usize>,
+
+    /// Most bytes for packets of all captures together: their buffers (--buffer) and what waits to
+    /// be sent. A capture that would take more is refused [default: no limit]
+    #[arg(long, value_name = "BYTES")]
+    pub max_memory: Option<u64>,
+
+    /// Most that all captures together send: bits a second (bit, kbit, Mbit, Gbit), frames a second
+    /// (pps, kpps, Mpps), or both, such as 100Mbit,20kpps; headers from Ethernet's on count. Packets
+    /// beyond it are left out and counted [default: no limit]
+    #[arg(long, value_name = "RATE[,RATE]", value_parser = rate)]
+    pub max_rate: Option<Rate>,
+
+    /// Most CPU time of all threads that capture and send, in percent of one core, such as 25%. When
+    /// it is used up, only one of 2, 4, 8 and so on flows is forwarded, and in the end nothing for
+    /// the rest of a tenth of a second; packets left out are counted [default: no limit]
+    #[arg(long, value_name = "PERCENT")]
+    pub max_cpu: Option<Percent>,
 
     /// Offer the packets of a savefile as a device, at the pace of their timestamps
     #[arg(long, value_name = "NAME=FILE")]

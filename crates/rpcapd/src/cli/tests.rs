@@ -45,6 +45,9 @@ fn wrong_values_are_refused() {
         ["rpcapd", "-m", "0"],
         ["rpcapd", "-k", "7"],
         ["rpcapd", "-u", "-1"],
+        ["rpcapd", "--max-cpu", "0%"],
+        ["rpcapd", "--max-captures", "-1"],
+        ["rpcapd", "--max-memory", "1.5"],
     ] {
         assert!(Arguments::try_parse_from(args).is_err(), "{args:?}");
     }
@@ -77,4 +80,28 @@ fn what_the_options_of_the_data_path_mean() {
     assert_eq!((set.queue_packets, set.send_buffer), (1024, 8 << 20));
     assert_eq!(options(&["-c", "0"]).unwrap().threads, Threads::One(Some(0)));
     assert!(options(&["-c", "100000"]).unwrap_err().to_string().contains("core 100000"));
+}
+
+#[test]
+fn rates_are_bits_or_frames_a_second() {
+    let rate = |text| {
+        Arguments::try_parse_from(["rpcapd", "--max-rate", text]).ok().map(|a| {
+            let rate = a.cli.max_rate.unwrap();
+            assert_eq!(super::rate(&rate.to_string()), Ok(rate));
+            (rate.bits, rate.frames)
+        })
+    };
+    for (text, bits, frames) in [
+        ("100Mbit", Some(100_000_000), None),
+        ("20kpps", None, Some(20_000)),
+        ("1.5Gbit, 0.1mpps", Some(1_500_000_000), Some(100_000)),
+        ("7pps,800bit", Some(800), Some(7)),
+    ] {
+        assert_eq!(rate(text), Some((bits, frames)), "{text}");
+    }
+    for text in
+        ["", "100", "Mbit", "0bit", "-1kbit", "1MB", "101Gbit", "1Mbit,", "1bit,2bit", "nanpps"]
+    {
+        assert_eq!(rate(text), None, "{text}");
+    }
 }

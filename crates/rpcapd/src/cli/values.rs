@@ -6,6 +6,7 @@ use std::time::Duration;
 use rpcap_proto::udpstr::{MTU_MAX, MTU_MIN};
 use rpcap_proto::wire::SNAPLEN_MAX;
 
+use crate::limits::rate::{BITS_MAX, FRAMES_MAX, Rate};
 use crate::preselect::Preselect;
 use crate::transport::{Core, Threads, place};
 
@@ -78,6 +79,31 @@ pub(super) fn user(name: &str) -> Result<String, String> {
 #[cfg(not(unix))]
 pub(super) fn user(_: &str) -> Result<String, String> {
     Err("running as another user is there on Unix only".to_owned())
+}
+
+pub(super) fn rate(text: &str) -> Result<Rate, String> {
+    let mut rate = Rate::default();
+    for part in text.split(',').map(str::trim) {
+        let (number, unit) = part.split_at(part.find(char::is_alphabetic).unwrap_or(part.len()));
+        let (limit, most, factor) = match unit.to_ascii_lowercase().as_str() {
+            "bit" => (&mut rate.bits, BITS_MAX, 1.0),
+            "kbit" => (&mut rate.bits, BITS_MAX, 1e3),
+            "mbit" => (&mut rate.bits, BITS_MAX, 1e6),
+            "gbit" => (&mut rate.bits, BITS_MAX, 1e9),
+            "pps" => (&mut rate.frames, FRAMES_MAX, 1.0),
+            "kpps" => (&mut rate.frames, FRAMES_MAX, 1e3),
+            "mpps" => (&mut rate.frames, FRAMES_MAX, 1e6),
+            _ => return Err("expected rates such as 100Mbit, 20kpps or 100Mbit,20kpps".to_owned()),
+        };
+        let value = number.trim().parse::<f64>().unwrap_or(f64::NAN) * factor;
+        if !(1.0..=most as f64).contains(&value) {
+            return Err(format!("expected a rate from 1 to {most} instead of {part:?}"));
+        }
+        if limit.replace(value as u64).is_some() {
+            return Err("the same kind of rate is there twice".to_owned());
+        }
+    }
+    Ok(rate)
 }
 
 /// A savefile that stands in for an interface.

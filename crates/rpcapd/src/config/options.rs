@@ -14,7 +14,7 @@ use crate::cli::Cli;
 const NOT_IN_FILES: [&str; 2] = ["config", "save"];
 
 /// Options of one value that is a list with commas, so that a file may have a list as well.
-const JOINED: [&str; 4] = ["allow", "devices", "nice", "threads"];
+const JOINED: [&str; 5] = ["allow", "devices", "max-rate", "nice", "threads"];
 
 /// What an option takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,12 +13,14 @@ use mio::Waker;
 use rpcap_proto::wire::Sampling;
 
 use super::data::{DataError, DataPath};
-use super::{Ended, Pump};
+use super::{Ended, Forwarder, Pump};
 use crate::ledger::{Counters, Ledger, Way};
+use crate::limits::cpu::Meter;
+use crate::limits::{Gate, Limits};
 use crate::sampler::Sampler;
 use crate::transport::{
-    DryRun, Framer, Framing, Messages, Options, Queue, Ready, Sink, Stream, TcpSink, Threads,
-    UdpSink, UdpStream, place,
+    DryRun, Framer, Framing, Messages, Metered, Options, Queue, Ready, Sink, Stream, TcpSink,
+    Threads, UdpSink, UdpStream, place,
 };
 
 /// How long the end of a capture waits while the client takes nothing.
@@ -43,6 +45,10 @@ pub struct Plan {
     pub framing: Framing,
     /// See [`Options`].
     pub options: Options,
+    /// What the daemon may take of its host.
+    pub limits: Arc<Limits>,
+    /// Bytes of a frame on the wire besides what it carries.
+    pub overhead: u64,
 }
 
 /// What can be seen of a capture, from any thread.
@@ -254,7 +260,9 @@ fn pump_datagrams(
         move || UdpSink::new(ready, counters)
     };
     match plan.framing {
-        Framing::Messages => pump(capture, Messages::default(), sink, plan, counters),
+        Framing::Messages => {
+            pump(capture, Messages::new(plan.options.fragments), sink, plan, counters)
+        }
         Framing::UdpStream(mtu) => match UdpStream::new(mtu) {
             Ok(framer) => pump(capture, framer, sink, plan, counters),
             Err(e) => discard(capture, counters).and(Err(e.to_string())),
@@ -276,9 +284,14 @@ fn pump<S: Sink + 'static>(
         Threads::One(_) => Box::new(make()),
         Threads::Two(_, core) => {
             let nice = options.nice.1;
+            let cpu = plan.limits.cpu.clone();
             let make = move || {
                 place::settle("send", core, nice);
-                Box::new(make()) as Box<dyn Sink>
+                let sink: Box<dyn Sink> = Box::new(make());
+                match cpu {
+                    None => sink,
+                    Some(cpu) => Box::new(Metered::new(sink, Meter::new(cpu))),
+                }
             };
             let size = framer.batch().capacity().0;
             match Queue::start(make, size, options.queue_bytes, options.queue_packets) {
@@ -290,10 +303,10 @@ fn pump<S: Sink + 'static>(
             }
         }
     };
-    let sampler = Sampler::new(plan.sampling);
+    let gate = Gate::new(&plan.limits, plan.overhead, capture.linktype());
+    let forwarder = Forwarder { framer, sink, sampler: Sampler::new(plan.sampling), npkt: 0 };
     let taken = counters.counts().taken;
-    let pump = Pump { capture, framer, sink, sampler, counters, taken, npkt: 0 };
-    match pump.run() {
+    match (Pump { capture, counters, gate, taken, forwarder }).run() {
         Ended::Stopped => Ok(()),
         Ended::Transport(e) => Err(format!("data connection: {e}")),
         Ended::Device(e) => Err(e.to_string()),

@@ -17,6 +17,8 @@ use crate::active::Callers;
 use crate::config;
 use crate::control::{Control, ReadResult};
 use crate::ledger::Ledger;
+use crate::limits::Limits;
+use crate::limits::captures::Reserved;
 use crate::listeners::Listeners;
 use crate::own::{Hidden, OwnTraffic, Watched};
 use crate::pump::{Event, Running};
@@ -38,6 +40,8 @@ pub struct Shared {
     pub listeners: Listeners,
     /// What no capture may contain.
     pub own: Arc<OwnTraffic>,
+    /// What all captures together may take of the host.
+    pub limits: Arc<Limits>,
     /// Whether the daemon is about to end.
     pub shutdown: AtomicBool,
 }
@@ -108,6 +112,7 @@ struct Capturing {
     ceiling: Option<Program>,
     _hidden: Hidden,
     _watched: Watched,
+    _reserved: Reserved,
 }
 
 struct Session<'a> {
@@ -209,9 +214,11 @@ impl<'a> Session<'a> {
     }
 
     fn end_capture(&mut self, deliver_rest: bool) {
-        let Some(Capturing { running, .. }) = self.running.take() else {
+        // What belongs to the capture is given back when it is over.
+        let Some(capturing) = self.running.take() else {
             return;
         };
+        let running = capturing.running;
         self.entry.capturing(None);
         let device = running.gauge.device.escape_debug().to_string();
         let seconds = running.gauge.since.elapsed().as_secs_f64();

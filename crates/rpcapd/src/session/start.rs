@@ -9,6 +9,8 @@ use rpcap_proto::wire::{SNAPLEN_MAX, StartFlags, StartReply};
 use super::{Capturing, Session};
 use crate::devices::Kind;
 use crate::ledger::Ledger;
+use crate::limits::captures::{Most, Reserved};
+use crate::limits::rate;
 use crate::pump::{DataOptions, DataPath, Plan, Running};
 use crate::transport::Framing;
 
@@ -62,7 +64,9 @@ impl Session<'_> {
             filter: within(ceiling.as_ref(), &start.filter)?,
             ..capture::Options::default()
         };
+        let mut reserved = self.reserve(&start.device, &options)?;
         let capture = self.open(&start.device, options)?;
+        reserved.shrink(self.memory(capture.ring_bytes()));
         let watched = self.shared.own.watch(capture.control(), capture.linktype());
         let (local, peer) = (self.control.local, self.control.peer);
         // Hidden before its first packet can be.
@@ -105,13 +109,37 @@ impl Session<'_> {
             let _ = waker.wake();
         };
         let options = self.terms.settings.transport.clone();
-        let plan = Plan { sampling: start.sampling, framing, options };
+        let overhead = rate::overhead(matches!(start.data, DataChannel::Udp(_)), peer.ip());
+        let limits = Arc::clone(&self.shared.limits);
+        let plan = Plan { sampling: start.sampling, framing, options, limits, overhead };
         self.asked = Ledger::default();
         let running = Running::start(&start.device, capture, data, plan, tell)
             .map_err(|e| format!("starting the capture's thread: {e}"))?;
         self.entry.capturing(Some(running.gauge.clone()));
-        self.running = Some(Capturing { running, ceiling, _hidden: hidden, _watched: watched });
+        self.running = Some(Capturing {
+            running,
+            ceiling,
+            _hidden: hidden,
+            _watched: watched,
+            _reserved: reserved,
+        });
         Ok(reply)
+    }
+
+    /// Sets a place aside for a capture, before anything is done for it.
+    fn reserve(&self, device: &str, options: &capture::Options) -> Result<Reserved, String> {
+        let cli = &self.terms.settings.cli;
+        let ring = match self.find(device)? {
+            Kind::Interface => capture::ring_bytes(options),
+            Kind::Savefile(_) => capture::replay::BLOCK,
+        };
+        let most = Most { captures: cli.max_captures, bytes: cli.max_memory };
+        self.shared.limits.captures.reserve(most, self.memory(ring)).map_err(|e| e.to_string())
+    }
+
+    /// Bytes that a capture with this ring has for packets.
+    fn memory(&self, ring: usize) -> u64 {
+        (ring + self.terms.settings.transport.packet_memory()) as u64
     }
 
     /// Replaces the filter of the capture that runs, if one does.

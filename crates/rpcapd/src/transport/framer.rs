@@ -1,9 +1,10 @@
 use rpcap_proto::batch::Batch;
-use rpcap_proto::udpstr::{InvalidMtu, MTU_MIN, Packer};
-use rpcap_proto::wire::{MESSAGE_OVERHEAD, PacketHeader};
+use rpcap_proto::udpstr::{DATAGRAM_HEADER_LEN, InvalidMtu, MTU_MIN, Packer};
+use rpcap_proto::wire::{MESSAGE_OVERHEAD, PACKET_HEADER_LEN, PacketHeader, SNAPLEN_MAX};
 
 use super::{BATCH, Framer};
 use crate::ledger::Taken;
+use crate::limits::rate::Cost;
 
 /// Most PACKET messages in a batch of datagrams.
 const DATAGRAMS: usize = 1024;
@@ -13,11 +14,13 @@ const DATAGRAMS: usize = 1024;
 pub struct Stream {
     batch: Batch,
     packets: u32,
+    /// Bytes of a TCP segment.
+    segment: usize,
 }
 
 impl Default for Stream {
     fn default() -> Self {
-        Self { batch: Batch::with_capacity(BATCH, 1), packets: 0 }
+        Self { batch: Batch::with_capacity(BATCH, 1), packets: 0, segment: usize::MAX }
     }
 }
 
@@ -35,11 +38,23 @@ impl Framer for Stream {
         self.packets > 0 && self.batch.len() + MESSAGE_OVERHEAD + data > BATCH
     }
 
+    /// As if every batch began a segment. TCP may join the end of one to the next; then the wire
+    /// has less.
+    fn cost(&self, data: usize) -> Cost {
+        let segments = |bytes: usize| bytes.div_ceil(self.segment);
+        let (before, bytes) = (self.batch.len(), MESSAGE_OVERHEAD + data);
+        Cost { bytes, frames: segments(before + bytes) - segments(before) }
+    }
+
     fn batch(&mut self) -> &mut Batch {
         if self.packets > 0 {
             self.batch.close(std::mem::take(&mut self.packets), false);
         }
         &mut self.batch
+    }
+
+    fn limit(&mut self, bytes: usize) {
+        self.segment = bytes.max(1);
     }
 }
 
@@ -52,11 +67,18 @@ pub struct Messages {
     batch: Batch,
     /// Most bytes of a packet.
     longest: usize,
+    /// Bytes of a datagram that travel in one frame.
+    fragment: usize,
 }
 
-impl Default for Messages {
-    fn default() -> Self {
-        Self { batch: Batch::with_capacity(BATCH, DATAGRAMS), longest: usize::MAX }
+/// Bytes of a datagram that Ethernet carries in a fragment.
+const FRAGMENT: usize = 1472;
+
+impl Messages {
+    /// For datagrams that may be sent in fragments, or not.
+    pub fn new(fragments: bool) -> Self {
+        let fragment = if fragments { FRAGMENT } else { usize::MAX };
+        Self { batch: Batch::with_capacity(BATCH, DATAGRAMS), longest: usize::MAX, fragment }
     }
 }
 
@@ -81,6 +103,11 @@ impl Framer for Messages {
         let size = MESSAGE_OVERHEAD + data.min(self.longest);
         self.batch.datagrams() == DATAGRAMS
             || self.batch.len() + size > BATCH && !self.batch.is_empty()
+    }
+
+    fn cost(&self, data: usize) -> Cost {
+        let bytes = MESSAGE_OVERHEAD + data.min(self.longest);
+        Cost { bytes, frames: bytes.div_ceil(self.fragment) }
     }
 
     fn batch(&mut self) -> &mut Batch {
@@ -118,6 +145,13 @@ impl Framer for UdpStream {
         self.packer.is_full()
     }
 
+    fn cost(&self, data: usize) -> Cost {
+        let bytes = PACKET_HEADER_LEN + data.min(SNAPLEN_MAX as usize);
+        let beyond = bytes.saturating_sub(self.packer.room());
+        let datagrams = beyond.div_ceil(self.packer.mtu() - DATAGRAM_HEADER_LEN);
+        Cost { bytes: bytes + datagrams * DATAGRAM_HEADER_LEN, frames: datagrams }
+    }
+
     fn batch(&mut self) -> &mut Batch {
         self.packer.flushed()
     }
@@ -139,7 +173,7 @@ mod tests {
 
     #[test]
     fn d7_101_a_packet_too_large_for_a_datagram_is_cut_and_counted() {
-        let mut messages = Messages::default();
+        let mut messages = Messages::new(false);
         messages.limit(65_507);
         let mut taken = Taken::default();
         for (npkt, size) in [(1, 65_479usize), (2, 65_480), (3, 262_144), (4, 60)] {
@@ -168,6 +202,41 @@ mod tests {
             ]
         );
         assert_eq!(taken.cut, 2);
+    }
+
+    /// What packets of many sizes cost, and what they became.
+    fn costs(mut framer: impl Framer, limit: usize) -> (Cost, Batch) {
+        framer.limit(limit);
+        let mut sum = Cost::default();
+        for n in 0..300usize {
+            let size = n * 97 % 3000 + if n % 50 == 0 { 9000 } else { 0 };
+            assert!(!framer.is_full(size) || n > 100);
+            if framer.is_full(size) {
+                break;
+            }
+            let Cost { bytes, frames } = framer.cost(size);
+            sum = Cost { bytes: sum.bytes + bytes, frames: sum.frames + frames };
+            let header =
+                PacketHeader { len: size as u32, caplen: size as u32, ..PacketHeader::default() };
+            framer.push(header, &vec![7; size], &mut Taken::default());
+        }
+        (sum, std::mem::take(framer.batch()))
+    }
+
+    #[test]
+    fn packets_cost_what_goes_on_the_wire() {
+        for mtu in [256, 1472, 8972] {
+            let (cost, batch) = costs(UdpStream::new(mtu).unwrap(), usize::MAX);
+            assert_eq!(cost, Cost { bytes: batch.len(), frames: batch.datagrams() }, "{mtu}");
+            let (cost, batch) = costs(Messages::new(false), mtu);
+            assert_eq!(cost, Cost { bytes: batch.len(), frames: batch.datagrams() }, "{mtu}");
+            let (cost, batch) = costs(Stream::default(), mtu);
+            assert_eq!(cost, Cost { bytes: batch.len(), frames: batch.len().div_ceil(mtu) });
+        }
+        let (cost, batch) = costs(Messages::new(true), 65_507);
+        let frames =
+            (0..batch.datagrams()).map(|i| batch.datagram(i).unwrap().bytes.len().div_ceil(1472));
+        assert_eq!(cost, Cost { bytes: batch.len(), frames: frames.sum() });
     }
 
     #[test]

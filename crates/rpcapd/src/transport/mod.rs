@@ -11,6 +11,7 @@ mod stream;
 mod udp;
 
 use std::io;
+use std::time::Instant;
 
 use rpcap_proto::batch::Batch;
 use rpcap_proto::wire::PacketHeader;
@@ -21,6 +22,8 @@ pub use self::queue::Queue;
 pub use self::stream::TcpSink;
 pub use self::udp::{Ready, UdpSink};
 use crate::ledger::{Counters, Sent, Taken};
+use crate::limits::cpu::Meter;
+use crate::limits::rate::Cost;
 
 /// Bytes gathered before they are sent. Larger batches gain nothing and leave the cache.
 const BATCH: usize = 256 * 1024;
@@ -46,11 +49,14 @@ pub trait Framer {
     /// Whether the batch is to be sent before a packet of this length.
     fn is_full(&self, data: usize) -> bool;
 
+    /// What a packet of this length would add to the wire.
+    fn cost(&self, data: usize) -> Cost;
+
     /// The batch, complete. Who takes it leaves an empty one in its place.
     fn batch(&mut self) -> &mut Batch;
 
-    /// From now on a datagram has at most so many bytes.
-    fn limit(&mut self, _bytes: usize) {}
+    /// From now on a datagram, or a segment of a stream, has at most so many bytes.
+    fn limit(&mut self, bytes: usize);
 }
 
 /// Where batches go.
@@ -63,13 +69,45 @@ pub trait Sink {
         None
     }
 
-    /// Most bytes of a datagram, as of now.
+    /// Most bytes of a datagram, or of a segment of a stream, as of now.
     fn datagram_limit(&self) -> usize {
         usize::MAX
     }
 
     /// Sends what is still there and tells the client that no more will come.
     fn finish(&mut self) {}
+}
+
+/// Notes the CPU time of a thread that only sends.
+pub struct Metered {
+    sink: Box<dyn Sink>,
+    meter: Meter,
+}
+
+impl Metered {
+    /// On the thread that is to send.
+    pub fn new(sink: Box<dyn Sink>, meter: Meter) -> Self {
+        Self { sink, meter }
+    }
+}
+
+impl Sink for Metered {
+    fn send(&mut self, batch: &mut Batch) {
+        self.sink.send(batch);
+        self.meter.charge(Instant::now());
+    }
+
+    fn failure(&self) -> Option<io::Error> {
+        self.sink.failure()
+    }
+
+    fn datagram_limit(&self) -> usize {
+        self.sink.datagram_limit()
+    }
+
+    fn finish(&mut self) {
+        self.sink.finish();
+    }
 }
 
 /// Sends nothing.

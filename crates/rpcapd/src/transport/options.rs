@@ -1,5 +1,7 @@
 //! How a capture's packets are sent, as the command line says.
 
+use super::BATCH;
+
 /// A processor to stay on, or none in particular.
 pub type Core = Option<usize>;
 
@@ -40,4 +42,15 @@ pub struct Options {
     pub queue_bytes: usize,
     /// Most packets between two threads.
     pub queue_packets: usize,
+}
+
+impl Options {
+    /// Bytes for packets that were taken from the ring and not sent yet.
+    pub fn packet_memory(&self) -> usize {
+        match self.threads {
+            Threads::One(_) => BATCH,
+            // One is filled while as many wait as there may be.
+            Threads::Two(..) => BATCH + self.queue_bytes.max(2 * BATCH),
+        }
+    }
 }

@@ -5,6 +5,8 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 
 use rpcap_proto::batch::Batch;
+#[cfg(unix)]
+use socket2::SockRef;
 
 use super::Sink;
 use crate::ledger::{Counters, Sent};
@@ -16,13 +18,21 @@ pub struct TcpSink {
     counters: Arc<Counters>,
     sent: Sent,
     failure: Option<io::Error>,
+    segment: usize,
 }
+
+/// Bytes of a segment over Ethernet, where the system does not tell.
+const SEGMENT: usize = 1448;
 
 impl TcpSink {
     /// Sends on a connected socket in blocking mode: a slow peer holds the pump, the kernel's ring
     /// fills, and loss has one place and a number.
     pub fn new(socket: TcpStream, counters: Arc<Counters>) -> Self {
-        Self { socket, counters, sent: Sent::default(), failure: None }
+        #[cfg(unix)]
+        let segment = SockRef::from(&socket).tcp_mss().map_or(SEGMENT, |mss| mss as usize);
+        #[cfg(not(unix))]
+        let segment = SEGMENT;
+        Self { socket, counters, sent: Sent::default(), failure: None, segment }
     }
 }
 
@@ -51,6 +61,10 @@ impl Sink for TcpSink {
 
     fn failure(&self) -> Option<io::Error> {
         self.failure.as_ref().map(|e| io::Error::new(e.kind(), e.to_string()))
+    }
+
+    fn datagram_limit(&self) -> usize {
+        self.segment
     }
 
     fn finish(&mut self) {

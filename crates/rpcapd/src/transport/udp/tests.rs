@@ -49,7 +49,7 @@ fn batch(framer: &mut impl Framer) -> Batch {
 fn one_message_in_each_datagram() {
     let Sending { mut sink, peer, counters } = pair();
     let sizes = [0usize, 60, 60, 60, 50, 1514, 9000, 65_479];
-    let mut messages = Messages::default();
+    let mut messages = Messages::new(false);
     messages.limit(sink.datagram_limit());
     for (i, size) in sizes.iter().enumerate() {
         push(&mut messages, i as u32 + 1, *size);
@@ -107,7 +107,7 @@ fn udpstr_in_runs_of_every_shape() {
 fn d7_099_an_unreachable_port_is_counted_and_does_not_spin() {
     let Sending { mut sink, peer, counters } = pair();
     drop(peer);
-    let mut messages = Messages::default();
+    let mut messages = Messages::new(false);
     for npkt in 1..=1000 {
         push(&mut messages, npkt, 60);
         sink.send(&mut batch(&mut messages));
