@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -94,6 +95,17 @@ impl Daemon {
         number.unwrap_or_else(|| panic!("no {key} in {path}"))
     }
 
+    /// CPU time that all of its threads have used, to a hundredth of a second.
+    pub fn cpu_time(&self) -> Duration {
+        let path = format!("/proc/{}/stat", self.process.pid());
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        // What comes before is a name in parentheses; user and system time are fields 14 and 15.
+        let (_, fields) = text.rsplit_once(')').expect("a name in parentheses");
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.map(|n| n.parse::<u64>().expect("a number of ticks")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// How many files it has open.
     pub fn descriptors(&self) -> usize {
         let path = format!("/proc/{}/fd", self.process.pid());
@@ -144,15 +156,18 @@ impl Ledger {
     #[track_caller]
     pub fn check(&self) {
         assert!(self.line.contains("balanced=yes"), "{}", self.line);
-        for key in ["received", "dropped", "captured", "sampled", "sent", "unsent"] {
+        for key in ["received", "dropped", "captured", "sampled", "withheld", "sent", "unsent"] {
             assert!(self.numbers.contains_key(key), "no {key}: {}", self.line);
         }
         let n = |key| self.get(key);
         assert_eq!(n("received"), n("dropped") + n("captured"), "{}", self.line);
-        let went = n("sampled") + n("sent") + n("unsent");
+        let went = n("sampled") + n("withheld") + n("sent") + n("unsent");
         assert_eq!(n("captured"), went, "{}", self.line);
-        let causes = self.numbers.iter().filter(|(key, _)| key.starts_with("unsent-"));
-        assert_eq!(n("unsent"), causes.map(|(_, n)| n).sum::<u64>(), "{}", self.line);
+        for sum in ["withheld", "unsent"] {
+            let is_cause = |key: &str| key.strip_prefix(sum).is_some_and(|k| k.starts_with('-'));
+            let causes = self.numbers.iter().filter(|(key, _)| is_cause(key));
+            assert_eq!(n(sum), causes.map(|(_, n)| n).sum::<u64>(), "{}", self.line);
+        }
     }
 
     /// Asserts that nothing was lost and so many packets were sent.

@@ -104,6 +104,13 @@ impl Namespace {
         });
     }
 
+    /// How many bytes an interface has sent.
+    pub fn sent_bytes(&self, device: &str) -> u64 {
+        let text = self.ip(&format!("-s -j link show dev {device}"));
+        let json: serde_json::Value = serde_json::from_str(&text).expect("ip prints JSON");
+        json[0]["stats64"]["tx"]["bytes"].as_u64().expect("ip tells what was sent")
+    }
+
     /// How many times promiscuous mode is asked for on an interface.
     pub fn promiscuity(&self, device: &str) -> u64 {
         let text = self.ip(&format!("-d -j link show dev {device}"));
