@@ -103,6 +103,7 @@ fn ledger_adds_up_when_the_ring_overflows() {
             let options = Options { ring_bytes: 1, filter, ..Options::default() };
             let mut capture = capture::open("rx0", &options).unwrap();
             assert_eq!(capture.ring_bytes(), 1 << 20);
+            assert_eq!(capture::ring_bytes(&options), 1 << 20);
             let control = capture.control();
             let load = thread::spawn({
                 let sender = Sender::new("tx0");
@@ -144,7 +145,9 @@ fn packets_that_are_not_walked_are_counted() {
         // Two at a time, from one block.
         assert_eq!(first.iter().map(|p| p.data.len()).sum::<usize>(), 128);
         assert_eq!(block.packets().next().unwrap().data[17], 2);
+        let unread = block.left();
         drop(block);
+        assert_eq!(capture.control().stats().unwrap().unread, u64::from(unread));
         let rest = finish(&mut capture).len();
         let stats = capture.control().stats().unwrap();
         assert_eq!(stats.received, 10);

@@ -108,6 +108,10 @@ fn run(shared: &Shared, sink: &mut dyn Sink) {
 
 impl Sink for Queue {
     fn send(&mut self, batch: &mut Batch) {
+        // Nobody is woken for a block of which nothing is sent.
+        if batch.is_empty() {
+            return;
+        }
         let packets = batch.packets();
         let mut state = self.shared.wait(|s| {
             let fits = s.packets + packets <= self.max_packets || s.held == 0;
