@@ -78,7 +78,9 @@ impl Packer {
 
     /// Appends a packet. Its capture length is that of `data`, of which no more is taken than any
     /// receiver would: [`SNAPLEN_MAX`].
-    #[inline]
+    // Where two loops use it the compiler would call it, with the header in memory: an eighth more
+    // instructions for a small packet.
+    #[inline(always)]
     pub fn push(&mut self, header: &PacketHeader, data: &[u8]) {
         let mut rest = &data[..data.len().min(SNAPLEN_MAX as usize)];
         let header = PacketHeader { caplen: rest.len() as u32, ..*header };

@@ -135,7 +135,8 @@ impl UdpStream {
 }
 
 impl Framer for UdpStream {
-    #[inline]
+    // As with the packer's own.
+    #[inline(always)]
     fn push(&mut self, header: PacketHeader, data: &[u8], _: &mut Taken) {
         self.packer.push(&header, data);
     }
