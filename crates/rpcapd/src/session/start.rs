@@ -139,7 +139,7 @@ impl Session<'_> {
 
     /// Bytes that a capture with this ring has for packets.
     fn memory(&self, ring: usize) -> u64 {
-        (ring + self.terms.settings.transport.packet_memory()) as u64
+        ring.saturating_add(self.terms.settings.transport.packet_memory()) as u64
     }
 
     /// Replaces the filter of the capture that runs, if one does.
