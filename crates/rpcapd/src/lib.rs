@@ -7,6 +7,7 @@
 
 pub mod active;
 pub mod allow;
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -1,0 +1,148 @@
+//! `rpcapd user`: adds, removes and lists users.
+
+use std::io::{self, IsTerminal, Write, stdin, stdout};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use argon2::{Argon2, PasswordHasher};
+use clap::{Args, Subcommand};
+use zeroize::Zeroizing;
+
+use super::file::{self, Entries, Entry, ReadError};
+use super::{PASSWORD_MAX, Users};
+
+/// Where users are, unless told otherwise.
+const FILE: &str = "/etc/rpcapd.users";
+
+/// What to do with the file of users.
+#[derive(Clone, Debug, Subcommand)]
+pub enum UserCommand {
+    /// Add a user, or change one. The password is asked for on the terminal; otherwise it is the
+    /// first line of standard input
+    Add {
+        /// The user's name
+        name: String,
+
+        /// Devices that there are for the user, as --devices of the daemon has them [default: all
+        /// that there are]
+        #[arg(long, value_name = "PATTERNS")]
+        devices: Option<String>,
+
+        /// A filter (pcap-filter(7)) that packets must pass besides the user's own
+        #[arg(long, value_name = "FILTER")]
+        filter: Option<String>,
+
+        /// Most bytes of each packet that the user may have
+        #[arg(long, value_name = "BYTES")]
+        snaplen: Option<u32>,
+
+        /// Where the users are.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Remove a user
+    Remove {
+        /// The user's name
+        name: String,
+
+        /// Where the users are.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List the users and what they may do
+    List {
+        /// Where the users are.
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Where the users are.
+#[derive(Clone, Debug, Args)]
+pub struct Place {
+    /// The file of users, as --users of the daemon has it
+    #[arg(long, value_name = "FILE", default_value = FILE)]
+    users: PathBuf,
+}
+
+/// Does as told. A running daemon hears of it with its next reload.
+pub fn run(command: &UserCommand) -> anyhow::Result<()> {
+    match command {
+        UserCommand::Add { name, devices, filter, snaplen, place } => {
+            let entry = Entry {
+                password: String::new(),
+                devices: devices.clone(),
+                filter: filter.clone(),
+                snaplen: *snaplen,
+            };
+            add(&place.users, name, entry)
+        }
+        UserCommand::Remove { name, place } => {
+            let mut entries = file::read(&place.users)?;
+            if entries.remove(name).is_none() {
+                bail!("{}: there is no user {}", place.users.display(), name.escape_debug());
+            }
+            save(&place.users, &entries)
+        }
+        UserCommand::List { place } => list(&place.users),
+    }
+}
+
+fn add(path: &Path, name: &str, mut entry: Entry) -> anyhow::Result<()> {
+    let mut entries = match file::read(path) {
+        Err(ReadError::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Entries::default()
+        }
+        other => other?,
+    };
+    let password = password()?;
+    let hash = Argon2::default().hash_password(password.as_bytes());
+    entry.password = hash.map_err(|e| anyhow::anyhow!("hashing the password: {e}"))?.to_string();
+    file::user(name, &entry).map_err(anyhow::Error::msg)?;
+    entries.insert(name.to_owned(), entry);
+    save(path, &entries)
+}
+
+fn save(path: &Path, entries: &Entries) -> anyhow::Result<()> {
+    file::write(path, entries).with_context(|| format!("writing {}", path.display()))
+}
+
+fn list(path: &Path) -> anyhow::Result<()> {
+    let mut out = stdout().lock();
+    for (name, user) in Users::read(path)?.0 {
+        write!(out, "{}", name.escape_debug())?;
+        if let Some(devices) = &user.rights.devices {
+            write!(out, " devices={devices}")?;
+        }
+        if let Some(filter) = &user.rights.filter {
+            write!(out, " filter={filter:?}")?;
+        }
+        if let Some(snaplen) = user.rights.snaplen {
+            write!(out, " snaplen={snaplen}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// The new password: asked for twice, or read from standard input.
+fn password() -> anyhow::Result<Zeroizing<String>> {
+    let password = if stdin().is_terminal() {
+        let ask = |prompt| rpassword::prompt_password(prompt).map(Zeroizing::new);
+        let password = ask("Password: ").context("asking for the password")?;
+        if ask("The same again: ").context("asking for the password")? != password {
+            bail!("these were two passwords");
+        }
+        password
+    } else {
+        let mut line = Zeroizing::new(String::new());
+        stdin().read_line(&mut line).context("reading the password")?;
+        Zeroizing::new(line.trim_end_matches(['\r', '\n']).to_owned())
+    };
+    match password.len() {
+        0 => bail!("an empty password lets everybody in"),
+        n if n > PASSWORD_MAX => bail!("a password has at most {PASSWORD_MAX} bytes"),
+        _ if password.contains('\0') => bail!("a password has no byte 0"),
+        _ => Ok(password),
+    }
+}
