@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rpcap_proto::session::EndReason;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::auth::Rights;
 use crate::cli::Cli;
 use crate::control::Control;
 use crate::own::{Flow, Hidden, Transport};
@@ -168,7 +169,11 @@ fn run(call: &Call, shared: &Arc<Shared>) {
                 said.clear();
                 tracing::info!(collector = %peer, %address, "connected");
                 call.enter(Stage::Session);
-                let terms = Terms { settings: Arc::clone(&settings), peer: Some(Arc::clone(peer)) };
+                let terms = Terms {
+                    settings: Arc::clone(&settings),
+                    peer: Some(Arc::clone(peer)),
+                    rights: Rights::default(),
+                };
                 match serve(call, stream, address, terms, shared) {
                     Ok((End::Session(EndReason::Closed { authenticated: true }), _))
                         if !settings.cli.reconnect_after_close =>

@@ -81,7 +81,7 @@ pub struct View<'a> {
     /// Savefiles that stand in for interfaces.
     pub replays: &'a [Replay],
     /// Which devices there are at all.
-    pub rules: Option<&'a Rules>,
+    pub rules: [Option<&'a Rules>; 2],
     /// The only one that may be opened.
     pub preselect: Option<&'a Preselect>,
 }
@@ -162,7 +162,7 @@ impl<'a> View<'a> {
 
     fn savefiles(&self) -> impl Iterator<Item = &'a Replay> {
         let rules = self.rules;
-        self.replays.iter().filter(move |r| rules.is_none_or(|rules| rules.allow(&r.name)))
+        self.replays.iter().filter(move |r| allow(rules, &r.name))
     }
 
     fn interfaces(&self) -> Result<Vec<host::Device>, capture::Error> {
@@ -172,9 +172,7 @@ impl<'a> View<'a> {
             Err(_) if !self.replays.is_empty() => Vec::new(),
             Err(e) => return Err(e),
         };
-        if let Some(rules) = self.rules {
-            interfaces.retain(|d| rules.allow(&d.name));
-        }
+        interfaces.retain(|d| allow(self.rules, &d.name));
         Ok(interfaces)
     }
 }
@@ -188,6 +186,11 @@ pub fn shown(name: &str) -> String {
         shown.push_str("...");
     }
     shown
+}
+
+/// Whether all of these rules allow a device.
+fn allow(rules: [Option<&Rules>; 2], name: &str) -> bool {
+    rules.into_iter().flatten().all(|rules| rules.allow(name))
 }
 
 fn on_the_wire(device: host::Device) -> wire::Device {
@@ -242,7 +245,7 @@ mod tests {
     fn d4_059_only_the_preselected_device_can_be_opened() {
         let replays = ["a=x.pcap".parse().unwrap(), "b=y.pcap".parse().unwrap()];
         let preselect = Preselect::named("b");
-        let view = View { replays: &replays, rules: None, preselect: Some(&preselect) };
+        let view = View { replays: &replays, rules: [None, None], preselect: Some(&preselect) };
         let list = view.list().unwrap();
         assert_eq!(list[0].name, b"b");
         assert_eq!(list[0].description, b"Savefile y.pcap ;preselected");

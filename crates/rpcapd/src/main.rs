@@ -9,7 +9,7 @@ use clap::Parser;
 use rpcapd::cli::{Arguments, Command};
 use rpcapd::config::{self, Config, Errors};
 use rpcapd::settings::Settings;
-use rpcapd::{logging, server};
+use rpcapd::{auth, logging, server};
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
@@ -17,6 +17,13 @@ fn main() -> ExitCode {
         None => serve(&args),
         Some(Command::CheckConfig { file }) => check(file),
         Some(Command::PrintConfig(_)) => print(&args),
+        Some(Command::User(command)) => match auth::run(&command) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => {
+                eprintln!("{e:#}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 

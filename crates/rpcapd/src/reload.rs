@@ -8,6 +8,7 @@ use std::thread;
 
 use crate::config::Config;
 use crate::session::Shared;
+use crate::sessions::Entry;
 use crate::settings::Settings;
 
 /// Options that are heeded at the start and never again.
@@ -29,7 +30,7 @@ pub struct Summary {
     pub called: usize,
     /// Collectors that are called no more.
     pub dropped: usize,
-    /// Sessions of clients that ended, as they may connect no more.
+    /// Sessions of clients that ended, as they may connect or log in no more.
     pub ended: usize,
 }
 
@@ -91,14 +92,17 @@ fn try_reload(shared: &Arc<Shared>) -> Result<Summary, String> {
     Ok(Summary { changed, waiting, called, dropped, ended })
 }
 
-/// Ends the sessions of clients that may connect no more.
+/// Ends the sessions of clients that may connect or log in no more.
 fn end_forbidden(shared: &Shared) -> usize {
     let settings = shared.settings.get();
-    let Some(allowed) = &settings.cli.allow else {
-        return 0;
+    let may_connect = |session: &Entry| {
+        let allowed = settings.cli.allow.as_ref();
+        session.called.is_some() || allowed.is_none_or(|a| a.allows(session.peer.ip()))
     };
+    let may_log_in =
+        |session: &Entry| session.seen().user.is_none_or(|user| settings.users.contains(&user));
     let sessions = shared.sessions.list().into_iter().map(|(_, session)| session);
-    let forbidden = sessions.filter(|s| s.called.is_none() && !allowed.allows(s.peer.ip()));
+    let forbidden = sessions.filter(|s| !may_connect(s) || !may_log_in(s));
     forbidden.inspect(|s| s.end()).count()
 }
 

@@ -11,6 +11,7 @@ use anyhow::Context;
 use mio::{Events, Poll, Token, Waker};
 
 use crate::active::Callers;
+use crate::auth::{Doorkeeper, Rights};
 use crate::config::Config;
 use crate::control::Control;
 use crate::limits::Limits;
@@ -28,8 +29,8 @@ const WAKE: Token = Token(0);
 /// Runs the daemon until a signal ends it.
 pub fn run(config: Config) -> anyhow::Result<()> {
     let cli = &config.cli;
-    if !cli.null_auth {
-        tracing::warn!("nobody can log in: passwords are not available yet and -n is not given");
+    if !cli.null_auth && cli.users.is_none() {
+        tracing::warn!("nobody can log in: neither --users nor -n is given");
     }
     for note in &config.notes {
         tracing::warn!("{note}");
@@ -53,6 +54,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         listeners,
         own,
         limits,
+        doorkeeper: Doorkeeper::default(),
         shutdown: AtomicBool::new(false),
     });
     heed_signals(&shared, waker)?;
@@ -160,7 +162,8 @@ impl Gate {
         let shared = Arc::clone(&self.shared);
         let place = shared.sessions.enter(peer, control.local, None, control.waker());
         // Once it is entered: a reload either ends it, or it sees what the reload brought.
-        let terms = Terms { settings: shared.settings.get(), peer: None };
+        let terms =
+            Terms { settings: shared.settings.get(), peer: None, rights: Rights::default() };
         let spawned = thread::Builder::new().name("session".to_owned()).spawn(move || {
             session::serve(control, terms, &place.entry, &shared);
         });

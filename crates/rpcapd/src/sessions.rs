@@ -48,6 +48,8 @@ pub struct Entry {
 pub struct Seen {
     /// Whether the client was accepted.
     pub authenticated: bool,
+    /// The name under which it was, if it gave one.
+    pub user: Option<String>,
     /// The capture that runs.
     pub capture: Option<Gauge>,
 }
@@ -70,9 +72,11 @@ impl Entry {
         self.ending.load(SeqCst)
     }
 
-    /// Notes that the client was accepted.
-    pub fn authenticated(&self) {
-        lock(&self.seen).authenticated = true;
+    /// Notes that the client was accepted, and under which name.
+    pub fn authenticated(&self, user: Option<&str>) {
+        let mut seen = lock(&self.seen);
+        seen.authenticated = true;
+        seen.user = user.map(str::to_owned);
     }
 
     /// Notes which capture runs.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rpcap_proto::session::Start;
 use rpcap_proto::wire::StartFlags;
 
+use crate::auth::{Rights, Users};
 use crate::cli::Cli;
 use crate::devices::View;
 use crate::peers::{PEERS_MAX, Peer};
@@ -21,6 +22,8 @@ pub struct Settings {
     pub cli: Cli,
     /// How packets are sent.
     pub transport: Options,
+    /// Those who may log in with a password.
+    pub users: Users,
     /// Whom to call.
     pub peers: Vec<Arc<Peer>>,
 }
@@ -46,7 +49,11 @@ impl Settings {
         if let Some(pair) = peers.iter().enumerate().find(|(n, p)| peers[..*n].contains(p)) {
             return Err(format!("{} is to be called twice", pair.1));
         }
-        Ok(Self { cli, transport, peers })
+        let users = match &cli.users {
+            Some(path) => Users::read(path).map_err(|e| e.to_string())?,
+            None => Users::default(),
+        };
+        Ok(Self { cli, transport, users, peers })
     }
 }
 
@@ -78,6 +85,8 @@ pub struct Terms {
     pub settings: Arc<Settings>,
     /// Whom the daemon called; `None` if the client called.
     pub peer: Option<Arc<Peer>>,
+    /// What the client may do by who it is.
+    pub rights: Rights,
 }
 
 impl Terms {
@@ -89,7 +98,8 @@ impl Terms {
     /// The devices as this client sees them.
     pub fn devices(&self) -> View<'_> {
         let cli = &self.settings.cli;
-        View { replays: &cli.replay, rules: cli.devices.as_ref(), preselect: self.preselect() }
+        let rules = [cli.devices.as_ref(), self.rights.devices.as_ref()];
+        View { replays: &cli.replay, rules, preselect: self.preselect() }
     }
 
     fn preselect(&self) -> Option<&Preselect> {
@@ -100,16 +110,16 @@ impl Terms {
     /// Most bytes of each packet that the client may have.
     pub fn snaplen(&self) -> u32 {
         let of_peer = self.peer.as_ref().and_then(|p| p.snaplen);
-        [of_peer, self.settings.cli.snaplen].into_iter().flatten().min().unwrap_or(u32::MAX)
+        let limits = [of_peer, self.rights.snaplen, self.settings.cli.snaplen];
+        limits.into_iter().flatten().min().unwrap_or(u32::MAX)
     }
 
     /// The filter that packets must pass besides the client's own.
     pub fn filter(&self) -> Option<String> {
         let of_peer = self.peer.as_ref().and_then(|p| p.filter.as_ref());
-        match (of_peer, &self.settings.cli.filter) {
-            (Some(a), Some(b)) => Some(format!("({a}) and ({b})")),
-            (one, other) => one.or(other.as_ref()).cloned(),
-        }
+        let filters = [of_peer, self.rights.filter.as_ref(), self.settings.cli.filter.as_ref()];
+        let filters: Vec<_> = filters.into_iter().flatten().map(|f| format!("({f})")).collect();
+        (!filters.is_empty()).then(|| filters.join(" and "))
     }
 
     /// The interface that connections to the client leave by.

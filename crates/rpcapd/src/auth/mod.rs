@@ -53,6 +53,13 @@ pub struct Rights {
     pub snaplen: Option<u32>,
 }
 
+impl Users {
+    /// Whether somebody is called so.
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+}
+
 /// Who a client is.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -97,13 +104,12 @@ impl Doorkeeper {
         name: &[u8],
         password: &[u8],
     ) -> Result<Identity, Refusal> {
+        let _alone = lock(&self.comparing);
+        // Only now: many may have come at once.
         if lock(&self.throttle).is_closed(from, Instant::now()) {
             return Err(Refusal::Throttled);
         }
-        let result = {
-            let _alone = lock(&self.comparing);
-            compare(users, name, password)
-        };
+        let result = compare(users, name, password);
         let mut throttle = lock(&self.throttle);
         match &result {
             Ok(_) => throttle.accepted(from),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::allow::AllowList;
+use crate::auth::UserCommand;
 use crate::devices::Rules;
 use crate::limits::cpu::Percent;
 use crate::limits::rate::Rate;
@@ -66,6 +67,9 @@ pub enum Command {
     /// Print the settings that these options and their file make, and where each is from, as a toml
     /// file; with -s save them as well
     PrintConfig(Box<Cli>),
+    /// Manage those who may log in with a password
+    #[command(subcommand)]
+    User(UserCommand),
 }
 
 /// Everything that can be set; a configuration file has the same names.
@@ -101,6 +105,15 @@ pub struct Cli {
     /// Let clients in that give no name and no password
     #[arg(short = 'n', long)]
     pub null_auth: bool,
+
+    /// Let in those that this file names, with their passwords (rpcapd user add). Only its owner may
+    /// be able to read it
+    #[arg(long, value_name = "FILE")]
+    pub users: Option<PathBuf>,
+
+    /// Take passwords over connections that are not encrypted, where others can read them
+    #[arg(long)]
+    pub allow_cleartext_passwords: bool,
 
     /// Collectors to call: HOST,PORT,ifname=NAME,ifaddr=PREFIX and so on with the next one. Without
     /// a port it is 2003; ifname and ifaddr, which may be left out, choose the interface that this

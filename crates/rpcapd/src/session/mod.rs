@@ -14,8 +14,10 @@ use rpcap_proto::session::{Action, Config, DaemonSession, EndReason, Next, Note,
 use rpcap_proto::wire::{ErrorCode, Stats, write_error};
 
 use crate::active::Callers;
+use crate::auth::Doorkeeper;
 use crate::config;
 use crate::control::{Control, ReadResult};
+use crate::devices::shown;
 use crate::ledger::Ledger;
 use crate::limits::Limits;
 use crate::limits::captures::Reserved;
@@ -24,6 +26,7 @@ use crate::own::{Hidden, OwnTraffic, Watched};
 use crate::pump::{Event, Running};
 use crate::sessions::{Entry, Sessions};
 use crate::settings::{Current, Terms};
+use zeroize::Zeroizing;
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct Shared {
     pub callers: Callers,
     /// The sockets that clients connect to.
     pub listeners: Listeners,
+    /// Who compares passwords.
+    pub doorkeeper: Doorkeeper,
     /// What no capture may contain.
     pub own: Arc<OwnTraffic>,
     /// What all captures together may take of the host.
@@ -232,9 +237,8 @@ impl<'a> Session<'a> {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Note(note) => self.log(&note),
-            Action::Authenticate { .. } => {
-                tracing::warn!(peer = %self.control.peer, "password refused: not available yet");
-                self.machine.authenticated(Err("Authentication failed"), self.now());
+            Action::Authenticate { user, password } => {
+                self.log_in(&user, &Zeroizing::new(password));
             }
             Action::ListDevices => match self.terms.devices().list() {
                 Ok(devices) => self.machine.devices(Ok(&devices)),
@@ -267,12 +271,37 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Lets a client in that gives a name and a password, or not. It learns no more than that.
+    fn log_in(&mut self, user: &[u8], password: &[u8]) {
+        let peer = self.control.peer;
+        let cli = &self.terms.settings.cli;
+        if !self.control.is_encrypted() && !cli.allow_cleartext_passwords {
+            tracing::warn!(%peer, "password refused: the connection is not encrypted");
+            let text = "Authentication failed; passwords are taken over encrypted connections only";
+            return self.machine.authenticated(Err(text), self.now());
+        }
+        let users = &self.terms.settings.users;
+        let shown = shown(&String::from_utf8_lossy(user));
+        match self.shared.doorkeeper.login(users, peer.ip(), user, password) {
+            Ok(identity) => {
+                self.entry.authenticated(Some(&identity.name));
+                self.terms.rights = identity.rights;
+                tracing::info!(%peer, user = shown, "client accepted");
+                self.machine.authenticated(Ok(()), self.now());
+            }
+            Err(reason) => {
+                tracing::warn!(%peer, user = shown, "password refused: {reason}");
+                self.machine.authenticated(Err("Authentication failed"), self.now());
+            }
+        }
+    }
+
     /// What peers said is quoted, so that it cannot look like anything else in the line.
     fn log(&self, note: &Note) {
         let peer = self.control.peer;
         match note {
             Note::Authenticated => {
-                self.entry.authenticated();
+                self.entry.authenticated(None);
                 tracing::info!(%peer, "client accepted without a name");
             }
             Note::AuthRefused(text) => tracing::warn!(%peer, text, "client refused"),

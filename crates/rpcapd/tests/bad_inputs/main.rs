@@ -12,6 +12,7 @@
 mod d1;
 mod d2;
 mod d3;
+mod d3_users;
 mod d4;
 mod d5;
 mod d5_data;
