@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use rpcapd::cli::{Arguments, Command};
 use rpcapd::config::{self, Config, Errors};
+use rpcapd::local::client;
 use rpcapd::settings::Settings;
 use rpcapd::{logging, server};
 
@@ -17,6 +18,10 @@ fn main() -> ExitCode {
         None => serve(&args),
         Some(Command::CheckConfig { file }) => check(file),
         Some(Command::PrintConfig(_)) => print(&args),
+        Some(Command::Status(args)) => {
+            ask(client::status(args.socket.status_socket.as_deref(), args.json))
+        }
+        Some(Command::Reload(args)) => ask(client::reload(args.status_socket.as_deref())),
     }
 }
 
@@ -63,6 +68,10 @@ fn check(file: PathBuf) -> ExitCode {
 
 fn print(args: &[OsString]) -> ExitCode {
     answer(try_out(args).and_then(|c| c.to_toml(true).map_err(|e| Errors(vec![e]))))
+}
+
+fn ask(result: anyhow::Result<String>) -> ExitCode {
+    answer(result.map_err(|e| Errors(vec![format!("rpcapd: {e:#}")])))
 }
 
 fn answer(text: Result<String, Errors>) -> ExitCode {

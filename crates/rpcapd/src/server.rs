@@ -14,8 +14,10 @@ use crate::active::Callers;
 use crate::config::Config;
 use crate::control::Control;
 use crate::listeners::Listeners;
+use crate::local::Doors;
 use crate::own::OwnTraffic;
 use crate::reload::Reloader;
+use crate::report::Observer;
 use crate::session::{self, Shared};
 use crate::settings::{Current, Settings, Terms};
 
@@ -53,9 +55,13 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         own,
         shutdown: AtomicBool::new(false),
     });
-    heed_signals(&shared, waker)?;
+    let reloader = Reloader::start(&shared).context("starting the reload thread")?;
+    heed_signals(&shared, waker, reloader.clone())?;
     let settings = shared.settings.get();
+    let doors = Doors::bind(&settings.cli)?;
     shared.listeners.set(&settings.cli)?;
+    let doors = doors.open(Observer::new(Arc::clone(&shared)), reloader);
+    let doors = doors.context("starting to answer questions")?;
     shared.callers.set(&settings.peers, &shared).context("starting to call collectors")?;
     drop(settings);
     let mut gate = Gate { shared: Arc::clone(&shared), full: None };
@@ -69,6 +75,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             _ => {}
         }
     }
+    drop(doors);
     shared.listeners.end();
     shared.callers.end();
     shared.sessions.end();
@@ -77,19 +84,18 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 
 /// Turns SIGTERM and SIGINT into an orderly end; a second one ends the process at once.
 #[cfg(unix)]
-fn heed_signals(shared: &Arc<Shared>, waker: Arc<Waker>) -> anyhow::Result<()> {
+fn heed_signals(shared: &Arc<Shared>, waker: Arc<Waker>, reloader: Reloader) -> anyhow::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
 
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("catching signals")?;
-    let reload = Reloader::start(shared).context("starting the reload thread")?;
     let shared = Arc::clone(shared);
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in &mut signals {
                 if signal == SIGHUP {
-                    reload.ask();
+                    reloader.ask(|_| {});
                     continue;
                 }
                 let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };
@@ -106,7 +112,11 @@ fn heed_signals(shared: &Arc<Shared>, waker: Arc<Waker>) -> anyhow::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn heed_signals(_shared: &Arc<Shared>, _waker: Arc<Waker>) -> anyhow::Result<()> {
+fn heed_signals(
+    _shared: &Arc<Shared>,
+    _waker: Arc<Waker>,
+    _reloader: Reloader,
+) -> anyhow::Result<()> {
     Ok(())
 }
 

@@ -5,6 +5,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ SIGNALS
 
 EXIT CODES
   0  ended by a signal
-  1  could not start, or a configuration has errors; standard error tells which
+  1  could not start, a configuration has errors, or no daemon answers; standard error tells which
   2  wrong command line
 
 CAPTURING needs the capability CAP_NET_RAW: run as root, or setcap cap_net_raw+ep on the program.
@@ -64,6 +65,30 @@ pub enum Command {
     /// Print the settings that these options and their file make, and where each is from, as a toml
     /// file
     PrintConfig(Box<Cli>),
+    /// Show what the daemon does: collectors, sessions, captures, devices, and every count
+    Status(StatusArgs),
+    /// Have the daemon read its configuration again, and say what changed
+    Reload(SocketArgs),
+}
+
+/// Options of `rpcapd status`.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    /// Which daemon is asked.
+    #[command(flatten)]
+    pub socket: SocketArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which daemon is asked.
+#[derive(Clone, Debug, Args)]
+pub struct SocketArgs {
+    /// Its local socket [default: /run/rpcapd/rpcapd.sock for root, rpcapd.sock in
+    /// $XDG_RUNTIME_DIR for others]
+    #[arg(long, value_name = "PATH")]
+    pub status_socket: Option<PathBuf>,
 }
 
 /// Everything that can be set; a configuration file has the same names.
@@ -225,6 +250,15 @@ pub struct Cli {
     /// The user to run as once everything is open; CAP_NET_RAW is kept [default: as started]
     #[arg(long, value_name = "NAME", value_parser = user)]
     pub user: Option<String>,
+
+    /// The local socket that "rpcapd status" and "rpcapd reload" ask; "none": none [default:
+    /// /run/rpcapd/rpcapd.sock for root, rpcapd.sock in $XDG_RUNTIME_DIR for others]
+    #[arg(long, value_name = "PATH")]
+    pub status_socket: Option<PathBuf>,
+
+    /// Serve metrics for Prometheus at http://ADDRESS:PORT/metrics
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics: Option<SocketAddr>,
 
     /// Log what only a developer wants to know
     #[arg(long)]
