@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod listeners;
 pub mod local;
 pub mod logging;
+pub mod notify;
 pub mod own;
 pub mod peers;
 pub mod prefix;

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::{Context, bail};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::cli::Cli;
 use crate::own::OwnTraffic;
@@ -24,6 +24,8 @@ pub struct Listeners {
     list: Mutex<Vec<Listener>>,
     registry: Registry,
     own: Arc<OwnTraffic>,
+    /// Whether the service manager handed them over; then it is not for the options to say which.
+    handed_over: OnceLock<bool>,
 }
 
 #[derive(Debug)]
@@ -51,14 +53,24 @@ impl Place {
 impl Listeners {
     /// None yet. The registry's poll is woken by connections; `own` keeps these out of captures.
     pub fn new(registry: Registry, own: Arc<OwnTraffic>) -> Self {
-        Self { list: Mutex::default(), registry, own }
+        Self { list: Mutex::default(), registry, own, handed_over: OnceLock::new() }
     }
 
     /// Listens where the options say, and nowhere else. Either all of it succeeds, or nothing
-    /// changes.
+    /// changes. Sockets that the service manager handed over take the place of all of them.
     pub fn set(&self, cli: &Cli) -> anyhow::Result<()> {
         let mut list = self.lock();
-        let wanted = if cli.active_only { Vec::new() } else { places(cli, &list)? };
+        let handed_over = match self.handed_over.get() {
+            Some(true) => return Ok(()),
+            Some(false) => Vec::new(),
+            None => handed_over()?,
+        };
+        let is_handed_over = !handed_over.is_empty();
+        let wanted = match handed_over.is_empty() {
+            false => handed_over.into_iter().map(Place::New).collect(),
+            true if cli.active_only => Vec::new(),
+            true => places(cli, &list)?,
+        };
         let mut new = Vec::new();
         let mut kept = Vec::new();
         for place in wanted {
@@ -87,6 +99,7 @@ impl Listeners {
             tracing::info!("listening on {}", listener.address);
             list.push(listener);
         }
+        let _ = self.handed_over.set(is_handed_over);
         Ok(())
     }
 
@@ -143,6 +156,29 @@ fn places(cli: &Cli, old: &[Listener]) -> anyhow::Result<Vec<Place>> {
         bail!("-b {shown}: no IPv4 address, and -4 allows no other");
     }
     addresses.into_iter().map(place).collect()
+}
+
+/// The sockets of socket activation (sd_listen_fds(3)). They can be had once.
+#[cfg(unix)]
+fn handed_over() -> anyhow::Result<Vec<Listener>> {
+    let mut passed = listenfd::ListenFd::from_env();
+    let mut listeners = Vec::new();
+    for n in 0..passed.len() {
+        let what = || format!("socket {n} of LISTEN_FDS: expected one that listens for TCP");
+        let socket = passed.take_tcp_listener(n).with_context(what)?.with_context(what)?;
+        if !SockRef::from(&socket).is_listener().with_context(what)? {
+            bail!(what());
+        }
+        socket.set_nonblocking(true).with_context(what)?;
+        let address = socket.local_addr().with_context(what)?;
+        listeners.push(Listener { address, socket: TcpListener::from_std(socket) });
+    }
+    Ok(listeners)
+}
+
+#[cfg(not(unix))]
+fn handed_over() -> anyhow::Result<Vec<Listener>> {
+    Ok(Vec::new())
 }
 
 fn is_no_ipv6(e: &anyhow::Error) -> bool {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::config::Config;
+use crate::notify;
 use crate::session::Shared;
 use crate::settings::Settings;
 
@@ -122,7 +123,9 @@ impl Reloader {
             while let Ok(first) = asked.recv() {
                 // All who ask before it begins are served by one.
                 let all: Vec<_> = iter::once(first).chain(asked.try_iter()).collect();
+                notify::reloading();
                 let outcome = reload(&shared);
+                notify::ready();
                 match &outcome {
                     Ok(summary) => tracing::info!("configuration read again: {summary}"),
                     Err(reason) => tracing::error!("configuration not changed: {reason}"),

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::listeners::Listeners;
 use crate::local::Doors;
+use crate::notify::{self, Notifier};
 use crate::own::OwnTraffic;
 use crate::reload::Reloader;
 use crate::report::Observer;
@@ -60,14 +61,19 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let settings = shared.settings.get();
     let doors = Doors::bind(&settings.cli)?;
     shared.listeners.set(&settings.cli)?;
-    let doors = doors.open(Observer::new(Arc::clone(&shared)), reloader);
+    let observer = Observer::new(Arc::clone(&shared));
+    let doors = doors.open(observer.clone(), reloader);
     let doors = doors.context("starting to answer questions")?;
     shared.callers.set(&settings.peers, &shared).context("starting to call collectors")?;
     drop(settings);
     let mut gate = Gate { shared: Arc::clone(&shared), full: None };
+    let mut notifier = Notifier::new();
+    notify::ready();
     let mut events = Events::with_capacity(16);
     while !shared.shutdown.load(SeqCst) {
         let pause = gate.accept_all();
+        let turn = notifier.turn(|| observer.summary());
+        let pause = pause.into_iter().chain(turn).min();
         match poll.poll(&mut events, pause) {
             Err(e) if e.kind() != io::ErrorKind::Interrupted => {
                 return Err(e).context("waiting for connections");
@@ -75,6 +81,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             _ => {}
         }
     }
+    notify::stopping();
     drop(doors);
     shared.listeners.end();
     shared.callers.end();

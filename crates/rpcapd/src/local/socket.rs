@@ -40,8 +40,11 @@ pub(super) fn bind(path: &Path, make_directory: bool) -> io::Result<(UnixListene
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    if make_directory {
-        DirBuilder::new().mode(0o755).recursive(true).create(directory)?;
+    if make_directory
+        && let Err(e) = DirBuilder::new().mode(0o755).create(directory)
+        && e.kind() != ErrorKind::AlreadyExists
+    {
+        return Err(e);
     }
     // Two that find the same dead socket must not take each other's new one for it.
     let alone = File::open(directory)?;
@@ -110,7 +113,7 @@ mod tests {
     #[test]
     fn a_live_socket_is_left_alone_and_a_dead_one_replaced() {
         let directory = std::env::temp_dir().join(format!("rpcapd-{}", std::process::id()));
-        let path = directory.join("a/b.sock");
+        let path = directory.join("rpcapd.sock");
         let (live, bound) = bind(&path, true).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         assert!(bind(&path, false).unwrap_err().to_string().contains("runs"));

@@ -176,6 +176,22 @@ impl Observer {
         }
     }
 
+    /// The same in a few words, without a look at the devices.
+    pub fn summary(&self) -> String {
+        let (sessions, _) = self.shared.sessions.look();
+        let captures = sessions.iter().filter(|(_, _, seen)| seen.capture.is_some()).count();
+        let calls = self.shared.callers.list();
+        let connected = calls.iter().filter(|c| c.progress().stage == Stage::Session).count();
+        let s = |n| if n == 1 { "" } else { "s" };
+        let n = sessions.len();
+        let mut text = format!("{n} session{}, {captures} capture{}", s(n), s(captures));
+        if !calls.is_empty() {
+            text +=
+                &format!(", {connected} of {} collector{} connected", calls.len(), s(calls.len()));
+        }
+        text
+    }
+
     fn devices(&self) -> Vec<Device> {
         let settings = self.shared.settings.get();
         let (replays, rules) = (&settings.cli.replay, settings.cli.devices.as_ref());
