@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use rpcapd::cli::{Arguments, Command};
+use rpcapd::cli::{Arguments, Cli, Command};
 use rpcapd::config::{self, Config, Errors};
 use rpcapd::local::client;
 use rpcapd::settings::Settings;
@@ -14,8 +14,9 @@ use rpcapd::{logging, server};
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
-    match Arguments::parse().command {
-        None => serve(&args),
+    let Arguments { cli, command } = Arguments::parse();
+    match command {
+        None => serve(&args, &cli),
         Some(Command::CheckConfig { file }) => check(file),
         Some(Command::PrintConfig(_)) => print(&args),
         Some(Command::Status(args)) => {
@@ -25,18 +26,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(args: &[OsString]) -> ExitCode {
+/// `cli` is the command line without its file.
+fn serve(args: &[OsString], cli: &Cli) -> ExitCode {
     let config = match config::load(args) {
         Ok(config) => config,
         Err(errors) => {
-            logging::start(false);
+            logging::start(cli.logging());
             for line in errors.0 {
                 tracing::error!("{line}");
             }
             return ExitCode::FAILURE;
         }
     };
-    logging::start(config.cli.debug);
+    logging::start(config.cli.logging());
     match server::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

@@ -13,7 +13,16 @@ use crate::session::Shared;
 use crate::settings::Settings;
 
 /// Options that are heeded at the start and never again.
-const AT_START: [&str; 5] = ["capture-own-traffic", "debug", "metrics", "status-socket", "user"];
+const AT_START: [&str; 8] = [
+    "capture-own-traffic",
+    "debug",
+    "log",
+    "log-format",
+    "log-level",
+    "metrics",
+    "status-socket",
+    "user",
+];
 
 /// Options that say where to listen.
 const LISTENING: [&str; 4] = ["active-only", "bind", "ipv4-only", "port"];

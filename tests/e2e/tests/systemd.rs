@@ -114,7 +114,7 @@ fn sockets_that_are_handed_over_take_the_place_of_those_asked_for() {
         client
     });
     assert_eq!(activator.lines("INFO listening on ").len(), 2, "{}", activator.said());
-    clients.map(Client::close);
+    clients.into_iter().for_each(Client::close);
     activator.signal(Signal::SIGTERM);
     activator.wait_success();
 }

@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::allow::AllowList;
 use crate::devices::Rules;
+use crate::logging::{Format, Level, Logging, Target};
 use crate::peers::{Peer, PeerList};
 use crate::preselect::Preselect;
 use crate::transport::{Options, Threads};
@@ -260,7 +261,21 @@ pub struct Cli {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics: Option<SocketAddr>,
 
-    /// Log what only a developer wants to know
+    /// Where the log goes: stderr; journald; syslog, or the name of one of its facilities, such as
+    /// local0 (in the foreground to standard error as well). -L alone: syslog [default: stderr]
+    #[arg(short = 'L', long, value_name = "TARGET", num_args = 0..=1, require_equals = true,
+          default_missing_value = "syslog")]
+    pub log: Option<Target>,
+
+    /// How much is logged
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: Level,
+
+    /// What a line of the log looks like
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub log_format: Format,
+
+    /// Log what only a developer wants to know: --log-level debug
     #[arg(long)]
     pub debug: bool,
 
@@ -273,6 +288,16 @@ pub struct Cli {
 const SEND_BUFFER: u32 = 8 * 1024 * 1024;
 
 impl Cli {
+    /// What is logged, where and how.
+    pub fn logging(&self) -> Logging {
+        Logging {
+            target: self.log.unwrap_or(Target::Stderr),
+            level: if self.debug { Level::Debug } else { self.log_level },
+            format: self.log_format,
+            stderr: true,
+        }
+    }
+
     /// Whether two mean the same, wherever it is from. Collectors are the same in either form.
     pub fn same_settings(&self, other: &Self) -> bool {
         let normal = |cli: &Self| {

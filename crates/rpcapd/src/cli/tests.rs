@@ -1,4 +1,5 @@
 use super::*;
+use crate::logging::Facility;
 use clap::CommandFactory;
 
 #[test]
@@ -45,6 +46,10 @@ fn wrong_values_are_refused() {
         ["rpcapd", "-m", "0"],
         ["rpcapd", "-k", "7"],
         ["rpcapd", "-u", "-1"],
+        ["rpcapd", "--log=kern", "-n"],
+        ["rpcapd", "--log-level", "all"],
+        ["rpcapd", "--log-format", "xml"],
+        ["rpcapd", "--metrics", "9100"],
     ] {
         assert!(Arguments::try_parse_from(args).is_err(), "{args:?}");
     }
@@ -77,4 +82,18 @@ fn what_the_options_of_the_data_path_mean() {
     assert_eq!((set.queue_packets, set.send_buffer), (1024, 8 << 20));
     assert_eq!(options(&["-c", "0"]).unwrap().threads, Threads::One(Some(0)));
     assert!(options(&["-c", "100000"]).unwrap_err().to_string().contains("core 100000"));
+}
+
+/// ExtraHop's `-L` takes no value, and whatever follows it is another option.
+#[test]
+fn where_the_log_goes() {
+    let target = |args: &[&str]| {
+        let args = ["rpcapd"].iter().chain(args);
+        Arguments::try_parse_from(args).unwrap().cli.logging().target
+    };
+    assert_eq!(target(&[]), Target::Stderr);
+    assert_eq!(target(&["-L", "-n"]), Target::Syslog(Facility::DAEMON));
+    assert_eq!(target(&["-nL"]), Target::Syslog(Facility::DAEMON));
+    assert_eq!(target(&["-L=journald"]), Target::Journald);
+    assert_eq!(target(&["--log=local3"]).to_string(), "local3");
 }
