@@ -7,10 +7,13 @@
 
 pub mod active;
 pub mod allow;
+#[cfg(unix)]
+pub mod background;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod devices;
+mod gate;
 pub mod ledger;
 pub mod listeners;
 pub mod local;
@@ -18,6 +21,8 @@ pub mod logging;
 pub mod notify;
 pub mod own;
 pub mod peers;
+#[cfg(unix)]
+mod pid_file;
 pub mod prefix;
 pub mod preselect;
 pub mod pump;
@@ -28,5 +33,6 @@ pub mod server;
 pub mod session;
 pub mod sessions;
 pub mod settings;
+mod signals;
 pub mod totals;
 pub mod transport;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+#[cfg(unix)]
+use rpcapd::background;
 use rpcapd::cli::{Arguments, Cli, Command};
 use rpcapd::config::{self, Config, Errors};
 use rpcapd::local::client;
@@ -14,9 +16,10 @@ use rpcapd::{logging, server};
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
-    let Arguments { cli, command } = Arguments::parse();
+    let Arguments { cli, detached, command } = Arguments::parse();
     match command {
-        None => serve(&args, &cli),
+        None if cli.daemon && !detached => in_background(&args),
+        None => serve(&args, &cli, detached),
         Some(Command::CheckConfig { file }) => check(file),
         Some(Command::PrintConfig(_)) => print(&args),
         Some(Command::Status(args)) => {
@@ -26,8 +29,27 @@ fn main() -> ExitCode {
     }
 }
 
+#[cfg(unix)]
+fn in_background(args: &[OsString]) -> ExitCode {
+    background::start(args).unwrap_or_else(|e| {
+        eprintln!("rpcapd: {e:#}");
+        ExitCode::FAILURE
+    })
+}
+
+#[cfg(not(unix))]
+fn in_background(_args: &[OsString]) -> ExitCode {
+    eprintln!("rpcapd: -d is not available on this system yet");
+    ExitCode::FAILURE
+}
+
 /// `cli` is the command line without its file.
-fn serve(args: &[OsString], cli: &Cli) -> ExitCode {
+fn serve(args: &[OsString], cli: &Cli, detached: bool) -> ExitCode {
+    #[cfg(unix)]
+    if detached && let Err(e) = background::leave() {
+        eprintln!("rpcapd: -d: {e}");
+        return ExitCode::FAILURE;
+    }
     let config = match config::load(args) {
         Ok(config) => config,
         Err(errors) => {
@@ -39,7 +61,7 @@ fn serve(args: &[OsString], cli: &Cli) -> ExitCode {
         }
     };
     logging::start(config.cli.logging());
-    match server::run(config) {
+    match server::run(config, detached) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             tracing::error!("{e:#}");

@@ -13,13 +13,14 @@ use crate::session::Shared;
 use crate::settings::Settings;
 
 /// Options that are heeded at the start and never again.
-const AT_START: [&str; 8] = [
+const AT_START: [&str; 9] = [
     "capture-own-traffic",
     "debug",
     "log",
     "log-format",
     "log-level",
     "metrics",
+    "pid-file",
     "status-socket",
     "user",
 ];

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::allow::AllowList;
 use crate::devices::Rules;
-use crate::logging::{Format, Level, Logging, Target};
+use crate::logging::{Facility, Format, Level, Logging, Target};
 use crate::peers::{Peer, PeerList};
 use crate::preselect::Preselect;
 use crate::transport::{Options, Threads};
@@ -50,6 +50,9 @@ pub struct Arguments {
     /// What the daemon is to do.
     #[command(flatten)]
     pub cli: Cli,
+    /// Whether this is the process in the background that -d starts.
+    #[arg(long, hide = true)]
+    pub detached: bool,
     /// What to do instead of being the daemon.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -261,8 +264,18 @@ pub struct Cli {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics: Option<SocketAddr>,
 
+    /// Run in the background, once everything that can fail has not
+    #[arg(short = 'd', long)]
+    pub daemon: bool,
+
+    /// A file for the daemon's process number; a second daemon with the same file does not start
+    /// [default: with -d /run/rpcapd.pid for root, rpcapd.pid in $XDG_RUNTIME_DIR for others]
+    #[arg(long, value_name = "PATH")]
+    pub pid_file: Option<PathBuf>,
+
     /// Where the log goes: stderr; journald; syslog, or the name of one of its facilities, such as
-    /// local0 (in the foreground to standard error as well). -L alone: syslog [default: stderr]
+    /// local0 (in the foreground to standard error as well). -L alone: syslog [default: stderr;
+    /// with -d syslog]
     #[arg(short = 'L', long, value_name = "TARGET", num_args = 0..=1, require_equals = true,
           default_missing_value = "syslog")]
     pub log: Option<Target>,
@@ -291,7 +304,10 @@ impl Cli {
     /// What is logged, where and how.
     pub fn logging(&self) -> Logging {
         Logging {
-            target: self.log.unwrap_or(Target::Stderr),
+            target: self.log.unwrap_or(match self.daemon {
+                true => Target::Syslog(Facility::DAEMON),
+                false => Target::Stderr,
+            }),
             level: if self.debug { Level::Debug } else { self.log_level },
             format: self.log_format,
             stderr: true,

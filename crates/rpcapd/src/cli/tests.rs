@@ -1,5 +1,4 @@
 use super::*;
-use crate::logging::Facility;
 use clap::CommandFactory;
 
 #[test]

@@ -61,7 +61,8 @@ pub(super) fn bind(path: &Path, make_directory: bool) -> io::Result<(UnixListene
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
     let id = identity(path)?;
-    let bound = Bound { path: path.to_owned(), id };
+    // The daemon may leave its directory.
+    let bound = Bound { path: std::path::absolute(path)?, id };
     // Before the first connection is possible.
     fs::set_permissions(path, Permissions::from_mode(0o660))?;
     socket.set_nonblocking(true)?;
