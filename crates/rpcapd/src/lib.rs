@@ -14,6 +14,7 @@ pub mod config;
 pub mod control;
 pub mod devices;
 mod gate;
+pub mod inetd;
 pub mod ledger;
 pub mod listeners;
 pub mod local;

@@ -12,7 +12,7 @@ use rpcapd::cli::{Arguments, Cli, Command};
 use rpcapd::config::{self, Config, Errors};
 use rpcapd::local::client;
 use rpcapd::settings::Settings;
-use rpcapd::{logging, server};
+use rpcapd::{inetd, logging, server};
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
@@ -50,18 +50,30 @@ fn serve(args: &[OsString], cli: &Cli, detached: bool) -> ExitCode {
         eprintln!("rpcapd: -d: {e}");
         return ExitCode::FAILURE;
     }
+    let inetd = match cli.inetd.then(inetd::take_over).transpose() {
+        Ok(inetd) => inetd,
+        Err(e) => {
+            eprintln!("rpcapd: --inetd: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let stderr = inetd.as_ref().is_none_or(|i| i.stderr);
     let config = match config::load(args) {
         Ok(config) => config,
         Err(errors) => {
-            logging::start(cli.logging());
+            logging::start(cli.logging(stderr));
             for line in errors.0 {
                 tracing::error!("{line}");
             }
             return ExitCode::FAILURE;
         }
     };
-    logging::start(config.cli.logging());
-    match server::run(config, detached) {
+    logging::start(config.cli.logging(stderr));
+    let result = match inetd {
+        None => server::run(config, detached),
+        Some(inetd) => server::serve_one(config, inetd.stream),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             tracing::error!("{e:#}");

@@ -1,6 +1,7 @@
-//! Accepting, signals, and the end of it all.
+//! The daemon from its start to its end.
 
 use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
@@ -10,6 +11,7 @@ use mio::{Events, Poll, Token, Waker};
 use crate::active::Callers;
 use crate::cli::Cli;
 use crate::config::Config;
+use crate::control::Control;
 use crate::gate::Gate;
 use crate::listeners::Listeners;
 use crate::local::Doors;
@@ -19,8 +21,8 @@ use crate::own::OwnTraffic;
 use crate::pid_file::{self, PidFile};
 use crate::reload::Reloader;
 use crate::report::Observer;
-use crate::session::Shared;
-use crate::settings::{Current, Settings};
+use crate::session::{self, Shared};
+use crate::settings::{Current, Settings, Terms};
 use crate::signals::Signals;
 
 /// The token of the waker; listeners have another.
@@ -30,36 +32,7 @@ const WAKE: Token = Token(0);
 ///
 /// `detached`: the process is to run in the background from the moment it is ready.
 pub fn run(config: Config, detached: bool) -> anyhow::Result<()> {
-    let cli = &config.cli;
-    if !cli.null_auth {
-        tracing::warn!("nobody can log in: passwords are not available yet and -n is not given");
-    }
-    for note in &config.notes {
-        tracing::warn!("{note}");
-    }
-    if let Some(replay) = cli.replay.iter().find(|r| cli.daemon && r.file.is_relative()) {
-        let file = replay.file.display().to_string();
-        bail!("--replay {}: with -d the path must begin with /", file.escape_debug());
-    }
-    let settings = Settings::new(cli.clone()).map_err(|e| anyhow::Error::msg(config.blame(&e)))?;
-    if let Some(path) = &cli.save {
-        config.save(path).map_err(anyhow::Error::msg)?;
-        tracing::info!("settings saved to {}", path.display().to_string().escape_debug());
-    }
-    let mut poll = Poll::new().context("creating the event queue")?;
-    let waker = Arc::new(Waker::new(poll.registry(), WAKE).context("creating the waker")?);
-    let registry = poll.registry().try_clone().context("sharing the event queue")?;
-    let own = Arc::new(OwnTraffic::new(cli.capture_own_traffic));
-    let listeners = Listeners::new(registry, Arc::clone(&own));
-    let shared = Arc::new(Shared {
-        settings: Current::new(settings),
-        config: Mutex::new(config),
-        sessions: Arc::default(),
-        callers: Callers::default(),
-        listeners,
-        own,
-        shutdown: AtomicBool::new(false),
-    });
+    let (mut poll, waker, shared) = prepare(config)?;
     // First everything that is opened, then what runs.
     let signals = Signals::catch().context("catching signals")?;
     let settings = shared.settings.get();
@@ -98,6 +71,56 @@ pub fn run(config: Config, detached: bool) -> anyhow::Result<()> {
     shared.sessions.end();
     drop(pid_file);
     Ok(())
+}
+
+/// Serves the client of this connection, and nobody else.
+pub fn serve_one(config: Config, stream: TcpStream) -> anyhow::Result<()> {
+    let (_poll, _waker, shared) = prepare(config)?;
+    let peer = stream.peer_addr().context("--inetd: the client's address")?;
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let control = Control::new(stream, peer).context("--inetd: the client's connection")?;
+    let signals = Signals::catch().context("catching signals")?;
+    let reloader = Reloader::start(&shared).context("starting the reload thread")?;
+    signals.heed(&shared, control.waker(), reloader).context("starting the signal thread")?;
+    let place = shared.sessions.enter(peer, control.local, None, control.waker());
+    let terms = Terms { settings: shared.settings.get(), peer: None };
+    session::serve(control, terms, &place.entry, &shared);
+    Ok(())
+}
+
+/// What serving needs, however clients come.
+fn prepare(config: Config) -> anyhow::Result<(Poll, Arc<Waker>, Arc<Shared>)> {
+    let cli = &config.cli;
+    if !cli.null_auth {
+        tracing::warn!("nobody can log in: passwords are not available yet and -n is not given");
+    }
+    for note in &config.notes {
+        tracing::warn!("{note}");
+    }
+    if let Some(replay) = cli.replay.iter().find(|r| cli.daemon && r.file.is_relative()) {
+        let file = replay.file.display().to_string();
+        bail!("--replay {}: with -d the path must begin with /", file.escape_debug());
+    }
+    let settings = Settings::new(cli.clone()).map_err(|e| anyhow::Error::msg(config.blame(&e)))?;
+    if let Some(path) = &cli.save {
+        config.save(path).map_err(anyhow::Error::msg)?;
+        tracing::info!("settings saved to {}", path.display().to_string().escape_debug());
+    }
+    let poll = Poll::new().context("creating the event queue")?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKE).context("creating the waker")?);
+    let registry = poll.registry().try_clone().context("sharing the event queue")?;
+    let own = Arc::new(OwnTraffic::new(cli.capture_own_traffic));
+    let listeners = Listeners::new(registry, Arc::clone(&own));
+    let shared = Shared {
+        settings: Current::new(settings),
+        config: Mutex::new(config),
+        sessions: Arc::default(),
+        callers: Callers::default(),
+        listeners,
+        own,
+        shutdown: AtomicBool::new(false),
+    };
+    Ok((poll, waker, Arc::new(shared)))
 }
 
 #[cfg(unix)]

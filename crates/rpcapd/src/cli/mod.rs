@@ -268,6 +268,10 @@ pub struct Cli {
     #[arg(short = 'd', long)]
     pub daemon: bool,
 
+    /// Serve the one client whose connection is standard input, as inetd starts it, then end
+    #[arg(long, conflicts_with_all = ["active", "active_only", "daemon", "metrics", "pid_file"])]
+    pub inetd: bool,
+
     /// A file for the daemon's process number; a second daemon with the same file does not start
     /// [default: with -d /run/rpcapd.pid for root, rpcapd.pid in $XDG_RUNTIME_DIR for others]
     #[arg(long, value_name = "PATH")]
@@ -275,7 +279,7 @@ pub struct Cli {
 
     /// Where the log goes: stderr; journald; syslog, or the name of one of its facilities, such as
     /// local0 (in the foreground to standard error as well). -L alone: syslog [default: stderr;
-    /// with -d syslog]
+    /// with -d syslog, and with --inetd where standard error is the client's connection]
     #[arg(short = 'L', long, value_name = "TARGET", num_args = 0..=1, require_equals = true,
           default_missing_value = "syslog")]
     pub log: Option<Target>,
@@ -302,15 +306,17 @@ const SEND_BUFFER: u32 = 8 * 1024 * 1024;
 
 impl Cli {
     /// What is logged, where and how.
-    pub fn logging(&self) -> Logging {
+    ///
+    /// `stderr`: whether standard error can be logged to.
+    pub fn logging(&self, stderr: bool) -> Logging {
         Logging {
-            target: self.log.unwrap_or(match self.daemon {
+            target: self.log.unwrap_or(match self.daemon || !stderr {
                 true => Target::Syslog(Facility::DAEMON),
                 false => Target::Stderr,
             }),
             level: if self.debug { Level::Debug } else { self.log_level },
             format: self.log_format,
-            stderr: true,
+            stderr,
         }
     }
 

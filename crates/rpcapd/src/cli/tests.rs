@@ -88,7 +88,7 @@ fn what_the_options_of_the_data_path_mean() {
 fn where_the_log_goes() {
     let target = |args: &[&str]| {
         let args = ["rpcapd"].iter().chain(args);
-        Arguments::try_parse_from(args).unwrap().cli.logging().target
+        Arguments::try_parse_from(args).unwrap().cli.logging(true).target
     };
     assert_eq!(target(&[]), Target::Stderr);
     assert_eq!(target(&["-L", "-n"]), Target::Syslog(Facility::DAEMON));
