@@ -26,6 +26,8 @@ pub mod peers;
 mod pid_file;
 pub mod prefix;
 pub mod preselect;
+#[cfg(target_os = "linux")]
+mod privileges;
 pub mod pump;
 pub mod reload;
 pub mod report;

@@ -19,6 +19,8 @@ use crate::notify::{self, Notifier};
 use crate::own::OwnTraffic;
 #[cfg(unix)]
 use crate::pid_file::{self, PidFile};
+#[cfg(target_os = "linux")]
+use crate::privileges::Servant;
 use crate::reload::Reloader;
 use crate::report::Observer;
 use crate::session::{self, Shared};
@@ -39,6 +41,7 @@ pub fn run(config: Config, detached: bool) -> anyhow::Result<()> {
     let pid_file = pid_file(&settings.cli)?;
     let doors = Doors::bind(&settings.cli)?;
     shared.listeners.set(&settings.cli)?;
+    give_up_rights(&settings.cli, Some(&doors))?;
     let reloader = Reloader::start(&shared).context("starting the reload thread")?;
     signals.heed(&shared, waker, reloader.clone()).context("starting the signal thread")?;
     let observer = Observer::new(Arc::clone(&shared));
@@ -80,6 +83,7 @@ pub fn serve_one(config: Config, stream: TcpStream) -> anyhow::Result<()> {
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let control = Control::new(stream, peer).context("--inetd: the client's connection")?;
     let signals = Signals::catch().context("catching signals")?;
+    give_up_rights(&shared.settings.get().cli, None)?;
     let reloader = Reloader::start(&shared).context("starting the reload thread")?;
     signals.heed(&shared, control.waker(), reloader).context("starting the signal thread")?;
     let place = shared.sessions.enter(peer, control.local, None, control.waker());
@@ -121,6 +125,25 @@ fn prepare(config: Config) -> anyhow::Result<(Poll, Arc<Waker>, Arc<Shared>)> {
         shutdown: AtomicBool::new(false),
     };
     Ok((poll, waker, Arc::new(shared)))
+}
+
+/// Becomes the user asked for. `doors` is what that user has to remove at the end.
+#[cfg(target_os = "linux")]
+fn give_up_rights(cli: &Cli, doors: Option<&Doors>) -> anyhow::Result<()> {
+    let Some(name) = &cli.user else { return Ok(()) };
+    let servant = Servant::find(name)?;
+    if let Some(doors) = doors {
+        doors.give_to(servant.uid.as_raw(), servant.gid.as_raw());
+    }
+    servant.take_over()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_up_rights(cli: &Cli, _doors: Option<&Doors>) -> anyhow::Result<()> {
+    match cli.user {
+        Some(_) => bail!("--user is there on Linux only"),
+        None => Ok(()),
+    }
 }
 
 #[cfg(unix)]

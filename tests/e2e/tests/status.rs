@@ -137,6 +137,29 @@ fn questions_that_are_slow_or_wrong_hold_up_nobody() {
     daemon.finish();
 }
 
+#[test]
+fn reload_says_what_changed_or_why_nothing_did() {
+    let Some(lab) = Lab::new() else { return };
+    let file = lab.path("rpcapd.toml");
+    let configure = |text: &str| fs::write(&file, text).expect("writing a configuration");
+    let reload = || {
+        let mut command = Command::new(program("rpcapd"));
+        command.args(["reload", "--status-socket"]).arg(lab.path("status"));
+        Process::start(&mut command)
+    };
+    configure("snaplen = 100\n");
+    let daemon = daemon(&lab, &["-f", &file.display().to_string()]);
+    configure("snaplen = 200\n");
+    let mut done = reload();
+    done.wait_success();
+    assert!(done.stdout().starts_with("changed: snaplen;"), "{}", done.said());
+    configure("snaplen = 0\n");
+    let mut refused = reload();
+    assert_eq!(refused.wait().code(), Some(1));
+    assert!(refused.stderr().contains("rpcapd.toml:1:11: "), "{}", refused.stderr());
+    daemon.finish();
+}
+
 /// The address that the daemon serves metrics at.
 fn metrics_address(daemon: &Daemon) -> SocketAddr {
     let line = daemon.process.wait_for_line("metrics are at http://");

@@ -127,6 +127,16 @@ impl Doors {
         Ok(bound)
     }
 
+    /// Has the local socket belong to the user that the daemon is to run as.
+    #[cfg(unix)]
+    pub fn give_to(&self, uid: u32, gid: u32) {
+        if let Some(file) = &self.file
+            && let Err(e) = file.give_to(uid, gid)
+        {
+            tracing::warn!("the status socket keeps its owner: {e}");
+        }
+    }
+
     /// Starts to answer, on a thread of its own.
     pub fn open(self, observer: Observer, reloader: Reloader) -> io::Result<Open> {
         let poll = Poll::new()?;

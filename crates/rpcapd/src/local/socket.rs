@@ -32,15 +32,31 @@ pub(super) fn default_path() -> Option<PathBuf> {
 pub(super) struct Bound {
     path: PathBuf,
     id: (u64, u64),
+    /// Whether its directory is the daemon's too.
+    own_directory: bool,
+}
+
+impl Bound {
+    /// Changes the owner of the socket, and of its directory if that is the daemon's: otherwise the
+    /// new owner could not remove the socket.
+    pub(super) fn give_to(&self, uid: u32, gid: u32) -> io::Result<()> {
+        let directory = self.path.parent().filter(|_| self.own_directory);
+        for path in directory.into_iter().chain([self.path.as_path()]) {
+            std::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
+        }
+        Ok(())
+    }
 }
 
 /// Listens at `path`, in the place of a daemon that is dead. One that lives keeps its socket.
-pub(super) fn bind(path: &Path, make_directory: bool) -> io::Result<(UnixListener, Bound)> {
+///
+/// `own_directory`: the directory is the daemon's, to be made if it is not there.
+pub(super) fn bind(path: &Path, own_directory: bool) -> io::Result<(UnixListener, Bound)> {
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    if make_directory
+    if own_directory
         && let Err(e) = DirBuilder::new().mode(0o755).create(directory)
         && e.kind() != ErrorKind::AlreadyExists
     {
@@ -62,7 +78,7 @@ pub(super) fn bind(path: &Path, make_directory: bool) -> io::Result<(UnixListene
     socket.bind(&SockAddr::unix(path)?)?;
     let id = identity(path)?;
     // The daemon may leave its directory.
-    let bound = Bound { path: std::path::absolute(path)?, id };
+    let bound = Bound { path: std::path::absolute(path)?, id, own_directory };
     // Before the first connection is possible.
     fs::set_permissions(path, Permissions::from_mode(0o660))?;
     socket.set_nonblocking(true)?;
