@@ -32,6 +32,7 @@ pub struct Listeners {
 struct Listener {
     address: SocketAddr,
     socket: TcpListener,
+    announced: bool,
 }
 
 /// A place to listen on.
@@ -96,11 +97,19 @@ impl Listeners {
             if !listener.address.ip().is_unspecified() {
                 self.own.hide_control(listener.address);
             }
-            tracing::info!("listening on {}", listener.address);
             list.push(listener);
         }
         let _ = self.handed_over.set(is_handed_over);
         Ok(())
+    }
+
+    /// Logs where it is listened since this was last done. Apart from listening, as what watches the
+    /// log takes it for the end of the start.
+    pub fn announce(&self) {
+        for listener in self.lock().iter_mut().filter(|l| !l.announced) {
+            tracing::info!("listening on {}", listener.address);
+            listener.announced = true;
+        }
     }
 
     /// A connection that waits; `WouldBlock` if there is none.
@@ -171,7 +180,8 @@ fn handed_over() -> anyhow::Result<Vec<Listener>> {
         }
         socket.set_nonblocking(true).with_context(what)?;
         let address = socket.local_addr().with_context(what)?;
-        listeners.push(Listener { address, socket: TcpListener::from_std(socket) });
+        let socket = TcpListener::from_std(socket);
+        listeners.push(Listener { address, socket, announced: false });
     }
     Ok(listeners)
 }
@@ -201,7 +211,7 @@ fn listen(address: SocketAddr) -> anyhow::Result<Listener> {
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         let socket = TcpListener::from_std(socket.into());
-        Ok(Listener { address: socket.local_addr()?, socket })
+        Ok(Listener { address: socket.local_addr()?, socket, announced: false })
     };
     bound().with_context(|| {
         format!("listening on {address}: choose another address or port with -b and -p")

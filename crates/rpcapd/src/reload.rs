@@ -78,6 +78,7 @@ pub fn reload(shared: &Arc<Shared>) -> Outcome {
     };
     if !those(&LISTENING).is_empty() {
         shared.listeners.set(&new.cli).map_err(|e| format!("{e:#}"))?;
+        shared.listeners.announce();
     }
     for note in &new.notes {
         tracing::warn!("{note}");
@@ -154,7 +155,7 @@ impl Reloader {
             // It fails only if the thread panicked; `then` is dropped.
             Some(ask) => drop(ask.send(Box::new(then))),
             None => {
-                tracing::info!("reload: {NO_FILE}");
+                tracing::info!("{NO_FILE}");
                 then(&Err(NO_FILE.to_owned()));
             }
         }

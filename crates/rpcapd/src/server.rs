@@ -48,6 +48,7 @@ pub fn run(config: Config, detached: bool) -> anyhow::Result<()> {
     let doors = doors.open(observer.clone(), reloader);
     let doors = doors.context("starting to answer questions")?;
     shared.callers.set(&settings.peers, &shared).context("starting to call collectors")?;
+    shared.listeners.announce();
     if detached {
         leave_terminal()?;
     }

@@ -41,6 +41,7 @@ impl Signals {
         let heed = move || {
             for signal in &mut self.caught {
                 if signal == SIGHUP {
+                    tracing::info!("SIGHUP: reading the configuration again");
                     reloader.ask(|_| {});
                     continue;
                 }
