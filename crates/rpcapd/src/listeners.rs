@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use anyhow::{Context, bail};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::cli::Cli;
 use crate::own::OwnTraffic;
@@ -175,7 +175,7 @@ fn handed_over() -> anyhow::Result<Vec<Listener>> {
     for n in 0..passed.len() {
         let what = || format!("socket {n} of LISTEN_FDS: expected one that listens for TCP");
         let socket = passed.take_tcp_listener(n).with_context(what)?.with_context(what)?;
-        if !SockRef::from(&socket).is_listener().with_context(what)? {
+        if !socket2::SockRef::from(&socket).is_listener().with_context(what)? {
             bail!(what());
         }
         socket.set_nonblocking(true).with_context(what)?;

@@ -38,7 +38,7 @@ pub fn run(config: Config, detached: bool) -> anyhow::Result<()> {
     // First everything that is opened, then what runs.
     let signals = Signals::catch().context("catching signals")?;
     let settings = shared.settings.get();
-    let pid_file = pid_file(&settings.cli)?;
+    let _pid_file = pid_file(&settings.cli)?;
     let doors = Doors::bind(&settings.cli)?;
     shared.listeners.set(&settings.cli)?;
     give_up_rights(&settings.cli, Some(&doors))?;
@@ -73,7 +73,6 @@ pub fn run(config: Config, detached: bool) -> anyhow::Result<()> {
     shared.listeners.end();
     shared.callers.end();
     shared.sessions.end();
-    drop(pid_file);
     Ok(())
 }
 

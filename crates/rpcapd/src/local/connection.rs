@@ -25,6 +25,7 @@ const RELOAD_TIME: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     /// A word and a line feed; answered in JSON.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there is no local socket yet"))]
     Locally,
     /// HTTP; answered with metrics.
     OverHttp,

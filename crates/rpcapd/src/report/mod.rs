@@ -3,7 +3,7 @@
 mod table;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,7 @@ use crate::transport::Framing;
 pub struct Observer {
     shared: Arc<Shared>,
     began: Instant,
+    since: u64,
 }
 
 /// Everything there is to know. Times are seconds since 1970.
@@ -137,7 +138,7 @@ pub struct Total {
 impl Observer {
     /// Looks at this daemon from now on.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, began: Instant::now() }
+        Self { shared, began: Instant::now(), since: unix(SystemTime::now()) }
     }
 
     /// Takes a report.
@@ -161,7 +162,7 @@ impl Observer {
         Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            since: ago(self.began),
+            since: self.since,
             uptime: self.began.elapsed().as_secs(),
             collectors: self
                 .shared
@@ -273,7 +274,5 @@ fn unix(time: SystemTime) -> u64 {
 }
 
 fn ago(instant: Instant) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    // Rounded, so that it is the same whenever it is asked for.
-    now.saturating_sub(instant.elapsed()).saturating_add(Duration::from_millis(500)).as_secs()
+    SystemTime::now().checked_sub(instant.elapsed()).map_or(0, unix)
 }
