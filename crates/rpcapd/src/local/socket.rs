@@ -1,14 +1,15 @@
 //! The local socket: made where nobody listens, removed at the end.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, fchmod, flock};
+use rustix::process::umask;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// Where root's daemon has its socket.
@@ -75,12 +76,18 @@ pub(super) fn bind(path: &Path, own_directory: bool) -> io::Result<(UnixListener
         Ok(_) => fs::remove_file(path)?,
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.bind(&SockAddr::unix(path)?)?;
+    // The file gets these rights as it is made. Later they would have to be given by its path, which
+    // whoever the directory belongs to can lead elsewhere. Other systems than Linux take no mode
+    // from a socket, but heed the mask.
+    let _ = fchmod(&socket, Mode::from_raw_mode(0o660));
+    let address = SockAddr::unix(path)?;
+    let before = umask(Mode::from_raw_mode(0o007));
+    let made = socket.bind(&address);
+    umask(before);
+    made?;
     let id = identity(path)?;
     // The daemon may leave its directory.
     let bound = Bound { path: std::path::absolute(path)?, id, own_directory };
-    // Before the first connection is possible.
-    fs::set_permissions(path, Permissions::from_mode(0o660))?;
     socket.set_nonblocking(true)?;
     socket.listen(16)?;
     Ok((socket.into(), bound))
@@ -125,6 +132,8 @@ impl Drop for Bound {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
