@@ -3,7 +3,7 @@
 //! [`config`] reads what the operator wants. [`server`] accepts connections, [`active`] makes them,
 //! [`session`] serves each on a thread of its own, and a capture runs on yet another ([`pump`]), which
 //! is the hot loop: blocks of packets from the kernel, framed into a batch, given to a [`transport`].
-//! `DESIGN.md` tells why it is so.
+//! [`report`] tells what all of them do, to those who ask ([`local`]). `DESIGN.md` tells why it is so.
 
 pub mod active;
 pub mod allow;

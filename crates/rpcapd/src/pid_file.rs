@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
+/// How often a file is tried that goes away before it is locked.
+const TRIES: u32 = 10;
+
 /// Where root's daemon has it.
 const SYSTEM: &str = "/run/rpcapd.pid";
 
@@ -28,7 +31,7 @@ pub(crate) struct PidFile {
 impl PidFile {
     /// Writes the file. One that nobody has locked is a dead daemon's, and replaced.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        loop {
+        for _ in 0..TRIES {
             let mut file = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -52,6 +55,7 @@ impl PidFile {
                 return Ok(Self { path: path.to_owned(), file });
             }
         }
+        Err(io::Error::other("somebody else keeps replacing it"))
     }
 }
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use mio::Interest;
-use mio::{Registry, Token};
+use mio::{Interest, Registry, Token};
 use serde_json::json;
 
 use super::{Desk, Stream, http, metrics};
