@@ -4,9 +4,10 @@ use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rpcap_proto::session::EndReason;
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::auth::Rights;
@@ -47,19 +48,40 @@ pub struct Call {
 struct State {
     wanted: bool,
     stage: Stage,
+    since: SystemTime,
+    reason: Option<String>,
+}
+
+/// How the calls to a collector are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// How far they are.
+    pub stage: Stage,
+    /// Since when.
+    pub since: SystemTime,
+    /// Why the last call that is over came to nothing, or its session ended.
+    pub reason: Option<String>,
 }
 
 /// How far the calls to a collector are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// The connection is being made.
     Connecting,
     /// A session runs.
     Session,
-    /// The last call came to nothing, for this reason; the next one follows.
-    Waiting(String),
+    /// The last call came to nothing; the next one follows.
+    Waiting,
     /// The collector wants no more calls.
     Dismissed,
+}
+
+impl State {
+    fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.since = SystemTime::now();
+    }
 }
 
 impl Callers {
@@ -75,7 +97,7 @@ impl Callers {
                 c.call.end(shared);
                 dropped += 1;
             }
-            wanted && !c.thread.is_finished() && c.call.stage() != Stage::Dismissed
+            wanted && !c.thread.is_finished() && c.call.progress().stage != Stage::Dismissed
         });
         let mut new = 0;
         for peer in peers {
@@ -101,13 +123,14 @@ impl Callers {
 }
 
 impl Call {
-    /// How far the calls are.
-    pub fn stage(&self) -> Stage {
-        lock(&self.state).stage.clone()
+    /// How the calls are.
+    pub fn progress(&self) -> Progress {
+        let State { stage, since, reason, .. } = &*lock(&self.state);
+        Progress { stage: *stage, since: *since, reason: reason.clone() }
     }
 
     fn enter(&self, stage: Stage) {
-        lock(&self.state).stage = stage;
+        lock(&self.state).enter(stage);
     }
 
     fn wanted(&self) -> bool {
@@ -131,7 +154,8 @@ impl Call {
     /// Waits, unless no more calls are wanted.
     fn pause(&self, pause: Duration, reason: String) {
         let mut state = lock(&self.state);
-        state.stage = Stage::Waiting(reason);
+        state.enter(Stage::Waiting);
+        state.reason = Some(reason);
         let deadline = Instant::now() + pause;
         while state.wanted {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -146,7 +170,12 @@ impl Call {
 
 impl Caller {
     fn start(peer: Arc<Peer>, shared: Arc<Shared>) -> io::Result<Self> {
-        let state = State { wanted: true, stage: Stage::Connecting };
+        let state = State {
+            wanted: true,
+            stage: Stage::Connecting,
+            since: SystemTime::now(),
+            reason: None,
+        };
         let call = Arc::new(Call { peer, state: Mutex::new(state), changed: Condvar::new() });
         let thread = thread::Builder::new().name("caller".to_owned()).spawn({
             let call = Arc::clone(&call);

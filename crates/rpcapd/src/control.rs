@@ -64,6 +64,8 @@ impl Control {
         stream.set_nodelay(true)?;
         end_when_dead(&SockRef::from(&stream))?;
         let local = stream.local_addr()?;
+        // A socket that was handed over may take IPv4 as well as IPv6.
+        let local = SocketAddr::new(local.ip().to_canonical(), local.port());
         let mut stream = mio::net::TcpStream::from_std(stream);
         let poll = Poll::new()?;
         poll.registry().register(&mut stream, STREAM, Interest::READABLE | Interest::WRITABLE)?;

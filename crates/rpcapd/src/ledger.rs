@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rpcap_proto::wire::Stats;
+use serde::{Deserialize, Serialize};
 
 /// The counts of a capture's threads, shared with its session.
 ///
@@ -17,62 +18,78 @@ pub struct Counters {
 }
 
 /// What was taken from the kernel's ring, in packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {
     /// All of it.
     pub captured: u64,
     /// Left out by sampling.
     pub sampled: u64,
     /// Left out to keep to the host's limits.
+    #[serde(flatten)]
     pub withheld: Withheld,
     /// Shortened, because a datagram carries no more. They count as sent.
     pub cut: u64,
 }
 
 /// What the limits kept back, in packets, by the limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Withheld {
     /// `--max-rate`.
+    #[serde(rename = "withheld_rate")]
     pub rate: u64,
     /// `--max-cpu`.
+    #[serde(rename = "withheld_cpu")]
     pub cpu: u64,
 }
 
 impl Withheld {
     /// By whatever limit.
     pub fn packets(&self) -> u64 {
-        self.rate + self.cpu
+        self.by_cause().iter().map(|(_, n)| n).sum()
+    }
+
+    /// The same, by the limit.
+    pub fn by_cause(&self) -> [(&'static str, u64); 2] {
+        [("rate", self.rate), ("cpu", self.cpu)]
     }
 }
 
 /// What became of the packets that were to be sent, in packets where nothing else is said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
     /// Given to the data connection.
+    #[serde(rename = "sent")]
     pub packets: u64,
     /// Bytes given to the data connection, headers included.
     pub bytes: u64,
     /// Datagrams given to the data connection.
     pub datagrams: u64,
     /// Not sent: in a datagram that is larger than the path takes.
+    #[serde(rename = "unsent_too_large")]
     pub too_large: u64,
     /// Not sent: there is no way to the client.
+    #[serde(rename = "unsent_unreachable")]
     pub unreachable: u64,
     /// Not sent: the host had no room for the datagram, for as long as it was waited.
+    #[serde(rename = "unsent_no_buffers")]
     pub no_buffers: u64,
     /// Not sent: the host refused the datagram.
+    #[serde(rename = "unsent_refused")]
     pub refused: u64,
     /// Not sent: the data connection was over, or never made.
+    #[serde(rename = "unsent_closed")]
     pub closed: u64,
     /// Not sent, as ordered (`--dry-run`).
+    #[serde(rename = "unsent_dry_run")]
     pub dry_run: u64,
     /// Reports that a datagram did not reach a listener. Which one they do not tell, and hosts
     /// limit how many they send: this explains losses that the receiver counts.
+    #[serde(rename = "unreachable_reports")]
     pub reports: u64,
 }
 
 /// How datagrams travel, as far as it is not the same for all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Way {
     /// Most bytes in a datagram; 0 for streams.
     pub datagram_limit: usize,
@@ -81,11 +98,13 @@ pub struct Way {
 }
 
 /// What became of the packets that were captured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// See [`Taken`].
+    #[serde(flatten)]
     pub taken: Taken,
     /// See [`Sent`].
+    #[serde(flatten)]
     pub sent: Sent,
 }
 
@@ -126,17 +145,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Sent {
     /// Packets that were to be sent and were not, of whatever cause.
     pub fn unsent(&self) -> u64 {
-        self.too_large
-            + self.unreachable
-            + self.no_buffers
-            + self.refused
-            + self.closed
-            + self.dry_run
+        self.unsent_by_cause().iter().map(|(_, n)| n).sum()
+    }
+
+    /// The same, by cause.
+    pub fn unsent_by_cause(&self) -> [(&'static str, u64); 6] {
+        [
+            ("too-large", self.too_large),
+            ("unreachable", self.unreachable),
+            ("no-buffers", self.no_buffers),
+            ("refused", self.refused),
+            ("closed", self.closed),
+            ("dry-run", self.dry_run),
+        ]
     }
 }
 
 /// The ledger of one capture, in packets (see `DESIGN.md`, "The ledger").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Passed the kernel's filter.
     pub received: u64,
@@ -145,6 +171,7 @@ pub struct Ledger {
     /// Dropped by the interface or its driver, before the filter.
     pub if_dropped: u64,
     /// What became of the others.
+    #[serde(flatten)]
     pub counts: Counts,
 }
 
@@ -236,21 +263,23 @@ impl fmt::Display for Running<'_> {
             sent.packets,
             sent.unsent()
         )?;
-        for (cause, n) in [
-            ("withheld-rate", taken.withheld.rate),
-            ("withheld-cpu", taken.withheld.cpu),
-            ("unsent-too-large", sent.too_large),
-            ("unsent-unreachable", sent.unreachable),
-            ("unsent-no-buffers", sent.no_buffers),
-            ("unsent-refused", sent.refused),
-            ("unsent-closed", sent.closed),
-            ("unsent-dry-run", sent.dry_run),
+        for (cause, n) in taken.withheld.by_cause() {
+            if n > 0 {
+                write!(f, " withheld-{cause}={n}")?;
+            }
+        }
+        for (cause, n) in sent.unsent_by_cause() {
+            if n > 0 {
+                write!(f, " unsent-{cause}={n}")?;
+            }
+        }
+        for (what, n) in [
             ("cut", taken.cut),
             ("datagrams", sent.datagrams),
             ("unreachable-reports", sent.reports),
         ] {
             if n > 0 {
-                write!(f, " {cause}={n}")?;
+                write!(f, " {what}={n}")?;
             }
         }
         write!(f, " if-dropped={} bytes={}", l.if_dropped, sent.bytes)

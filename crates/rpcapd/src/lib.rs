@@ -3,28 +3,41 @@
 //! [`config`] reads what the operator wants. [`server`] accepts connections, [`active`] makes them,
 //! [`session`] serves each on a thread of its own, and a capture runs on yet another ([`pump`]), which
 //! is the hot loop: blocks of packets from the kernel, framed into a batch, given to a [`transport`].
-//! `DESIGN.md` tells why it is so.
+//! [`report`] tells what all of them do, to those who ask ([`local`]). `DESIGN.md` tells why it is so.
 
 pub mod active;
 pub mod allow;
 pub mod auth;
+#[cfg(unix)]
+pub mod background;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod devices;
+mod gate;
+pub mod inetd;
 pub mod ledger;
 pub mod limits;
 pub mod listeners;
+pub mod local;
 pub mod logging;
+pub mod notify;
 pub mod own;
 pub mod peers;
+#[cfg(unix)]
+mod pid_file;
 pub mod prefix;
 pub mod preselect;
+#[cfg(target_os = "linux")]
+mod privileges;
 pub mod pump;
 pub mod reload;
+pub mod report;
 pub mod sampler;
 pub mod server;
 pub mod session;
 pub mod sessions;
 pub mod settings;
+mod signals;
+pub mod totals;
 pub mod transport;

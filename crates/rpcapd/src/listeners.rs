@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::{Context, bail};
 use mio::net::{TcpListener, TcpStream};
@@ -24,12 +24,15 @@ pub struct Listeners {
     list: Mutex<Vec<Listener>>,
     registry: Registry,
     own: Arc<OwnTraffic>,
+    /// Whether the service manager handed them over; then it is not for the options to say which.
+    handed_over: OnceLock<bool>,
 }
 
 #[derive(Debug)]
 struct Listener {
     address: SocketAddr,
     socket: TcpListener,
+    announced: bool,
 }
 
 /// A place to listen on.
@@ -51,14 +54,24 @@ impl Place {
 impl Listeners {
     /// None yet. The registry's poll is woken by connections; `own` keeps these out of captures.
     pub fn new(registry: Registry, own: Arc<OwnTraffic>) -> Self {
-        Self { list: Mutex::default(), registry, own }
+        Self { list: Mutex::default(), registry, own, handed_over: OnceLock::new() }
     }
 
     /// Listens where the options say, and nowhere else. Either all of it succeeds, or nothing
-    /// changes.
+    /// changes. Sockets that the service manager handed over take the place of all of them.
     pub fn set(&self, cli: &Cli) -> anyhow::Result<()> {
         let mut list = self.lock();
-        let wanted = if cli.active_only { Vec::new() } else { places(cli, &list)? };
+        let handed_over = match self.handed_over.get() {
+            Some(true) => return Ok(()),
+            Some(false) => Vec::new(),
+            None => handed_over()?,
+        };
+        let is_handed_over = !handed_over.is_empty();
+        let wanted = match handed_over.is_empty() {
+            false => handed_over.into_iter().map(Place::New).collect(),
+            true if cli.active_only => Vec::new(),
+            true => places(cli, &list)?,
+        };
         let mut new = Vec::new();
         let mut kept = Vec::new();
         for place in wanted {
@@ -84,10 +97,19 @@ impl Listeners {
             if !listener.address.ip().is_unspecified() {
                 self.own.hide_control(listener.address);
             }
-            tracing::info!("listening on {}", listener.address);
             list.push(listener);
         }
+        let _ = self.handed_over.set(is_handed_over);
         Ok(())
+    }
+
+    /// Logs where it is listened since this was last done. Apart from listening, as what watches the
+    /// log takes it for the end of the start.
+    pub fn announce(&self) {
+        for listener in self.lock().iter_mut().filter(|l| !l.announced) {
+            tracing::info!("listening on {}", listener.address);
+            listener.announced = true;
+        }
     }
 
     /// A connection that waits; `WouldBlock` if there is none.
@@ -145,6 +167,30 @@ fn places(cli: &Cli, old: &[Listener]) -> anyhow::Result<Vec<Place>> {
     addresses.into_iter().map(place).collect()
 }
 
+/// The sockets of socket activation (sd_listen_fds(3)). They can be had once.
+#[cfg(unix)]
+fn handed_over() -> anyhow::Result<Vec<Listener>> {
+    let mut passed = listenfd::ListenFd::from_env();
+    let mut listeners = Vec::new();
+    for n in 0..passed.len() {
+        let what = || format!("socket {n} of LISTEN_FDS: expected one that listens for TCP");
+        let socket = passed.take_tcp_listener(n).with_context(what)?.with_context(what)?;
+        if !socket2::SockRef::from(&socket).is_listener().with_context(what)? {
+            bail!(what());
+        }
+        socket.set_nonblocking(true).with_context(what)?;
+        let address = socket.local_addr().with_context(what)?;
+        let socket = TcpListener::from_std(socket);
+        listeners.push(Listener { address, socket, announced: false });
+    }
+    Ok(listeners)
+}
+
+#[cfg(not(unix))]
+fn handed_over() -> anyhow::Result<Vec<Listener>> {
+    Ok(Vec::new())
+}
+
 fn is_no_ipv6(e: &anyhow::Error) -> bool {
     // EAFNOSUPPORT where the kernel has none, EADDRNOTAVAIL where it is switched off.
     e.downcast_ref::<io::Error>().is_some_and(|e| {
@@ -165,7 +211,7 @@ fn listen(address: SocketAddr) -> anyhow::Result<Listener> {
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         let socket = TcpListener::from_std(socket.into());
-        Ok(Listener { address: socket.local_addr()?, socket })
+        Ok(Listener { address: socket.local_addr()?, socket, announced: false })
     };
     bound().with_context(|| {
         format!("listening on {address}: choose another address or port with -b and -p")

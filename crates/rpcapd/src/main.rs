@@ -6,15 +6,20 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use rpcapd::cli::{Arguments, Command};
+#[cfg(unix)]
+use rpcapd::background;
+use rpcapd::cli::{Arguments, Cli, Command};
 use rpcapd::config::{self, Config, Errors};
+use rpcapd::local::client;
 use rpcapd::settings::Settings;
-use rpcapd::{auth, logging, server};
+use rpcapd::{auth, inetd, logging, server};
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
-    match Arguments::parse().command {
-        None => serve(&args),
+    let Arguments { cli, detached, command } = Arguments::parse();
+    match command {
+        None if cli.daemon && !detached => in_background(&args),
+        None => serve(&args, &cli, detached),
         Some(Command::CheckConfig { file }) => check(file),
         Some(Command::PrintConfig(_)) => print(&args),
         Some(Command::User(command)) => match auth::run(&command) {
@@ -24,22 +29,58 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Some(Command::Status(args)) => {
+            ask(client::status(args.socket.status_socket.as_deref(), args.json))
+        }
+        Some(Command::Reload(args)) => ask(client::reload(args.status_socket.as_deref())),
     }
 }
 
-fn serve(args: &[OsString]) -> ExitCode {
+#[cfg(unix)]
+fn in_background(args: &[OsString]) -> ExitCode {
+    background::start(args).unwrap_or_else(|e| {
+        eprintln!("rpcapd: {e:#}");
+        ExitCode::FAILURE
+    })
+}
+
+#[cfg(not(unix))]
+fn in_background(_args: &[OsString]) -> ExitCode {
+    eprintln!("rpcapd: -d is not available on this system yet");
+    ExitCode::FAILURE
+}
+
+/// `cli` is the command line without its file.
+fn serve(args: &[OsString], cli: &Cli, detached: bool) -> ExitCode {
+    #[cfg(unix)]
+    if detached && let Err(e) = background::leave() {
+        eprintln!("rpcapd: -d: {e}");
+        return ExitCode::FAILURE;
+    }
+    let inetd = match cli.inetd.then(inetd::take_over).transpose() {
+        Ok(inetd) => inetd,
+        Err(e) => {
+            eprintln!("rpcapd: --inetd: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let stderr = inetd.as_ref().is_none_or(|i| i.stderr);
     let config = match config::load(args) {
         Ok(config) => config,
         Err(errors) => {
-            logging::start(false);
+            logging::start(cli.logging(stderr));
             for line in errors.0 {
                 tracing::error!("{line}");
             }
             return ExitCode::FAILURE;
         }
     };
-    logging::start(config.cli.debug);
-    match server::run(config) {
+    logging::start(config.cli.logging(stderr));
+    let result = match inetd {
+        None => server::run(config, detached),
+        Some(inetd) => server::serve_one(config, inetd.stream),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             tracing::error!("{e:#}");
@@ -76,6 +117,10 @@ fn print(args: &[OsString]) -> ExitCode {
         config.to_toml(true)
     };
     answer(try_out(args).and_then(|config| text(config).map_err(|e| Errors(vec![e]))))
+}
+
+fn ask(result: anyhow::Result<String>) -> ExitCode {
+    answer(result.map_err(|e| Errors(vec![format!("rpcapd: {e:#}")])))
 }
 
 fn answer(text: Result<String, Errors>) -> ExitCode {

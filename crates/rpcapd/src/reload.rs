@@ -2,22 +2,36 @@
 
 use std::fmt;
 use std::io;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::iter;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::config::Config;
+use crate::notify;
 use crate::session::Shared;
 use crate::sessions::Entry;
 use crate::settings::Settings;
 
 /// Options that are heeded at the start and never again.
-const AT_START: [&str; 5] = ["capture-own-traffic", "debug", "max-cpu", "max-rate", "user"];
+const AT_START: [&str; 11] = [
+    "capture-own-traffic",
+    "debug",
+    "log",
+    "log-format",
+    "log-level",
+    "max-cpu",
+    "max-rate",
+    "metrics",
+    "pid-file",
+    "status-socket",
+    "user",
+];
 
 /// Options that say where to listen.
 const LISTENING: [&str; 4] = ["active-only", "bind", "ipv4-only", "port"];
 
-const NO_FILE: &str = "there is no configuration file to read again";
+const NO_FILE: &str = "there is no file to read again";
 
 /// What a reload brought.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,20 +65,11 @@ impl fmt::Display for Summary {
 
 /// Reads the file again and puts what it says in force. Sessions and captures go on with the settings
 /// that they began with, but for those of collectors that are called no more and of clients that
-/// may connect no more. An error says what is wrong, and nothing has changed. Either is logged. May
-/// wait for the name service.
-pub fn reload(shared: &Arc<Shared>) -> Result<Summary, String> {
-    let result = try_reload(shared);
-    match &result {
-        Ok(summary) => tracing::info!("configuration read again: {summary}"),
-        Err(reason) => tracing::error!("configuration not changed: {reason}"),
-    }
-    result
-}
-
-fn try_reload(shared: &Arc<Shared>) -> Result<Summary, String> {
+/// may connect no more. An error says what is wrong, and nothing has changed. May wait for the name
+/// service.
+pub fn reload(shared: &Arc<Shared>) -> Outcome {
     let mut config = lock(&shared.config);
-    if config.file.is_none() {
+    if !config.has_files() {
         return Err(NO_FILE.to_owned());
     }
     let new = config.again().map_err(|e| e.to_string())?;
@@ -76,6 +81,7 @@ fn try_reload(shared: &Arc<Shared>) -> Result<Summary, String> {
     };
     if !those(&LISTENING).is_empty() {
         shared.listeners.set(&new.cli).map_err(|e| format!("{e:#}"))?;
+        shared.listeners.announce();
     }
     for note in &new.notes {
         tracing::warn!("{note}");
@@ -106,33 +112,58 @@ fn end_forbidden(shared: &Shared) -> usize {
     forbidden.inspect(|s| s.end()).count()
 }
 
+/// How a reload went.
+pub type Outcome = Result<Summary, String>;
+
+type Then = Box<dyn FnOnce(&Outcome) + Send>;
+
 /// Reloads when it is asked to.
-#[derive(Debug)]
-pub struct Reloader(Option<SyncSender<()>>);
+#[derive(Clone)]
+pub struct Reloader(Option<Sender<Then>>);
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloader").finish_non_exhaustive()
+    }
+}
 
 impl Reloader {
     /// Starts a thread for reloads, which may wait for the name service while signals must not;
     /// none if there is no file.
     pub fn start(shared: &Arc<Shared>) -> io::Result<Self> {
-        if lock(&shared.config).file.is_none() {
+        if !lock(&shared.config).has_files() {
             return Ok(Self(None));
         }
-        let (ask, asked) = sync_channel(1);
+        let (ask, asked) = channel::<Then>();
         let shared = Arc::clone(shared);
         thread::Builder::new().name("reload".to_owned()).spawn(move || {
-            while asked.recv().is_ok() {
-                // What came of it is in the log.
-                let _ = reload(&shared);
+            while let Ok(first) = asked.recv() {
+                // All who ask before it begins are served by one.
+                let all: Vec<_> = iter::once(first).chain(asked.try_iter()).collect();
+                notify::reloading();
+                let outcome = reload(&shared);
+                notify::ready();
+                match &outcome {
+                    Ok(summary) => tracing::info!("configuration read again: {summary}"),
+                    Err(reason) => tracing::error!("configuration not changed: {reason}"),
+                }
+                for then in all {
+                    then(&outcome);
+                }
             }
         })?;
         Ok(Self(Some(ask)))
     }
 
-    /// Asks for a reload. One that was asked for and has not begun serves all who ask.
-    pub fn ask(&self) {
+    /// Asks for a reload; `then` hears how it went.
+    pub fn ask(&self, then: impl FnOnce(&Outcome) + Send + 'static) {
         match &self.0 {
-            Some(ask) => drop(ask.try_send(())),
-            None => tracing::info!("SIGHUP: {NO_FILE}"),
+            // It fails only if the thread panicked; `then` is dropped.
+            Some(ask) => drop(ask.send(Box::new(then))),
+            None => {
+                tracing::info!("{NO_FILE}");
+                then(&Err(NO_FILE.to_owned()));
+            }
         }
     }
 }

@@ -1,33 +1,101 @@
-//! Accepting, signals, and the end of it all.
+//! The daemon from its start to its end.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use mio::{Events, Poll, Token, Waker};
 
 use crate::active::Callers;
 use crate::auth::{Doorkeeper, Rights};
+use crate::cli::Cli;
 use crate::config::Config;
 use crate::control::Control;
+use crate::gate::Gate;
 use crate::limits::Limits;
 use crate::listeners::Listeners;
+use crate::local::Doors;
+use crate::notify::{self, Notifier};
 use crate::own::OwnTraffic;
+#[cfg(unix)]
+use crate::pid_file::{self, PidFile};
+#[cfg(target_os = "linux")]
+use crate::privileges::Servant;
+use crate::reload::Reloader;
+use crate::report::Observer;
 use crate::session::{self, Shared};
 use crate::settings::{Current, Settings, Terms};
-
-/// Pause after an accept that failed for want of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use crate::signals::Signals;
 
 /// The token of the waker; listeners have another.
 const WAKE: Token = Token(0);
 
 /// Runs the daemon until a signal ends it.
-pub fn run(config: Config) -> anyhow::Result<()> {
+///
+/// `detached`: the process is to run in the background from the moment it is ready.
+pub fn run(config: Config, detached: bool) -> anyhow::Result<()> {
+    let (mut poll, waker, shared) = prepare(config)?;
+    // First everything that is opened, then what runs.
+    let signals = Signals::catch().context("catching signals")?;
+    let settings = shared.settings.get();
+    let _pid_file = pid_file(&settings.cli)?;
+    let doors = Doors::bind(&settings.cli)?;
+    shared.listeners.set(&settings.cli)?;
+    give_up_rights(&settings.cli, Some(&doors))?;
+    let reloader = Reloader::start(&shared).context("starting the reload thread")?;
+    signals.heed(&shared, waker, reloader.clone()).context("starting the signal thread")?;
+    let observer = Observer::new(Arc::clone(&shared));
+    let doors = doors.open(observer.clone(), reloader);
+    let doors = doors.context("starting to answer questions")?;
+    shared.callers.set(&settings.peers, &shared).context("starting to call collectors")?;
+    shared.listeners.announce();
+    if detached {
+        leave_terminal()?;
+    }
+    drop(settings);
+    let mut gate = Gate::new(Arc::clone(&shared));
+    let mut notifier = Notifier::new();
+    notify::ready();
+    let mut events = Events::with_capacity(16);
+    while !shared.shutdown.load(SeqCst) {
+        let pause = gate.accept_all();
+        let turn = notifier.turn(|| observer.summary());
+        let pause = pause.into_iter().chain(turn).min();
+        match poll.poll(&mut events, pause) {
+            Err(e) if e.kind() != io::ErrorKind::Interrupted => {
+                return Err(e).context("waiting for connections");
+            }
+            _ => {}
+        }
+    }
+    notify::stopping();
+    drop(doors);
+    shared.listeners.end();
+    shared.callers.end();
+    shared.sessions.end();
+    Ok(())
+}
+
+/// Serves the client of this connection, and nobody else.
+pub fn serve_one(config: Config, stream: TcpStream) -> anyhow::Result<()> {
+    let (_poll, _waker, shared) = prepare(config)?;
+    let peer = stream.peer_addr().context("--inetd: the client's address")?;
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let control = Control::new(stream, peer).context("--inetd: the client's connection")?;
+    let signals = Signals::catch().context("catching signals")?;
+    give_up_rights(&shared.settings.get().cli, None)?;
+    let reloader = Reloader::start(&shared).context("starting the reload thread")?;
+    signals.heed(&shared, control.waker(), reloader).context("starting the signal thread")?;
+    let place = shared.sessions.enter(peer, control.local, None, control.waker());
+    let terms = Terms { settings: shared.settings.get(), peer: None, rights: Rights::default() };
+    session::serve(control, terms, &place.entry, &shared);
+    Ok(())
+}
+
+/// What serving needs, however clients come.
+fn prepare(config: Config) -> anyhow::Result<(Poll, Arc<Waker>, Arc<Shared>)> {
     let cli = &config.cli;
     if !cli.null_auth && cli.users.is_none() {
         tracing::warn!("nobody can log in: neither --users nor -n is given");
@@ -35,18 +103,22 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     for note in &config.notes {
         tracing::warn!("{note}");
     }
+    if let Some(replay) = cli.replay.iter().find(|r| cli.daemon && r.file.is_relative()) {
+        let file = replay.file.display().to_string();
+        bail!("--replay {}: with -d the path must begin with /", file.escape_debug());
+    }
     let settings = Settings::new(cli.clone()).map_err(|e| anyhow::Error::msg(config.blame(&e)))?;
     if let Some(path) = &cli.save {
         config.save(path).map_err(anyhow::Error::msg)?;
         tracing::info!("settings saved to {}", path.display().to_string().escape_debug());
     }
-    let mut poll = Poll::new().context("creating the event queue")?;
+    let poll = Poll::new().context("creating the event queue")?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKE).context("creating the waker")?);
     let registry = poll.registry().try_clone().context("sharing the event queue")?;
     let own = Arc::new(OwnTraffic::new(cli.capture_own_traffic));
     let limits = Arc::new(Limits::new(cli));
     let listeners = Listeners::new(registry, Arc::clone(&own));
-    let shared = Arc::new(Shared {
+    let shared = Shared {
         settings: Current::new(settings),
         config: Mutex::new(config),
         sessions: Arc::default(),
@@ -56,131 +128,53 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         limits,
         doorkeeper: Doorkeeper::default(),
         shutdown: AtomicBool::new(false),
-    });
-    heed_signals(&shared, waker)?;
-    let settings = shared.settings.get();
-    shared.listeners.set(&settings.cli)?;
-    shared.callers.set(&settings.peers, &shared).context("starting to call collectors")?;
-    drop(settings);
-    let mut gate = Gate { shared: Arc::clone(&shared), full: None };
-    let mut events = Events::with_capacity(16);
-    while !shared.shutdown.load(SeqCst) {
-        let pause = gate.accept_all();
-        match poll.poll(&mut events, pause) {
-            Err(e) if e.kind() != io::ErrorKind::Interrupted => {
-                return Err(e).context("waiting for connections");
-            }
-            _ => {}
-        }
-    }
-    shared.listeners.end();
-    shared.callers.end();
-    shared.sessions.end();
-    Ok(())
+    };
+    Ok((poll, waker, Arc::new(shared)))
 }
 
-/// Turns SIGTERM and SIGINT into an orderly end; a second one ends the process at once.
+/// Becomes the user asked for. `doors` is what that user has to remove at the end.
+#[cfg(target_os = "linux")]
+fn give_up_rights(cli: &Cli, doors: Option<&Doors>) -> anyhow::Result<()> {
+    let Some(name) = &cli.user else { return Ok(()) };
+    let servant = Servant::find(name)?;
+    if let Some(doors) = doors {
+        doors.give_to(servant.uid.as_raw(), servant.gid.as_raw());
+    }
+    servant.take_over()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_up_rights(cli: &Cli, _doors: Option<&Doors>) -> anyhow::Result<()> {
+    match cli.user {
+        Some(_) => bail!("--user is there on Linux only"),
+        None => Ok(()),
+    }
+}
+
 #[cfg(unix)]
-fn heed_signals(shared: &Arc<Shared>, waker: Arc<Waker>) -> anyhow::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    use signal_hook::iterator::Signals;
-
-    use crate::reload::Reloader;
-
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("catching signals")?;
-    let reload = Reloader::start(shared).context("starting the reload thread")?;
-    let shared = Arc::clone(shared);
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for signal in &mut signals {
-                if signal == SIGHUP {
-                    reload.ask();
-                    continue;
-                }
-                let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };
-                tracing::info!("{name}: ending");
-                if shared.shutdown.swap(true, SeqCst) {
-                    std::process::exit(1);
-                }
-                // It fails only if the main loop is over already.
-                let _ = waker.wake();
-            }
-        })
-        .context("starting the signal thread")?;
-    Ok(())
+fn pid_file(cli: &Cli) -> anyhow::Result<Option<PidFile>> {
+    let default = || if cli.daemon { pid_file::default_path() } else { None };
+    let Some(path) = cli.pid_file.clone().or_else(default) else { return Ok(None) };
+    // The directory may change until the file is removed.
+    let path = std::path::absolute(&path).unwrap_or(path);
+    let created = PidFile::create(&path);
+    created.map(Some).with_context(|| format!("--pid-file {}", path.display()))
 }
 
 #[cfg(not(unix))]
-fn heed_signals(_shared: &Arc<Shared>, _waker: Arc<Waker>) -> anyhow::Result<()> {
-    Ok(())
+fn pid_file(cli: &Cli) -> anyhow::Result<()> {
+    match cli.pid_file {
+        Some(_) => bail!("--pid-file is not available on this system yet"),
+        None => Ok(()),
+    }
 }
 
-/// Takes connections in, as long as there is room.
-struct Gate {
-    shared: Arc<Shared>,
-    /// When it was last said that there is no room, and how many were turned away since.
-    full: Option<(Instant, u64)>,
+#[cfg(unix)]
+fn leave_terminal() -> anyhow::Result<()> {
+    crate::background::ready().context("-d: leaving the terminal")
 }
 
-impl Gate {
-    /// Accepts what waits. The result is how long to pause, if the system is short of something.
-    fn accept_all(&mut self) -> Option<Duration> {
-        loop {
-            match self.shared.listeners.accept() {
-                Ok((stream, peer)) => {
-                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                    self.admit(stream.into(), peer);
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(e)
-                    if matches!(
-                        e.kind(),
-                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
-                    ) => {}
-                Err(e) => {
-                    tracing::error!("accepting a connection: {e}");
-                    return Some(ACCEPT_PAUSE);
-                }
-            }
-        }
-    }
-
-    fn admit(&mut self, stream: std::net::TcpStream, peer: SocketAddr) {
-        let limit = self.shared.settings.get().cli.max_sessions;
-        if self.shared.sessions.passive() >= limit {
-            self.turn_away(peer, limit);
-            return;
-        }
-        let control = match Control::new(stream, peer) {
-            Ok(control) => control,
-            Err(e) => {
-                tracing::warn!(%peer, "connection not taken: {e}");
-                return;
-            }
-        };
-        let shared = Arc::clone(&self.shared);
-        let place = shared.sessions.enter(peer, control.local, None, control.waker());
-        // Once it is entered: a reload either ends it, or it sees what the reload brought.
-        let terms =
-            Terms { settings: shared.settings.get(), peer: None, rights: Rights::default() };
-        let spawned = thread::Builder::new().name("session".to_owned()).spawn(move || {
-            session::serve(control, terms, &place.entry, &shared);
-        });
-        if let Err(e) = spawned {
-            tracing::error!(%peer, "starting a session's thread: {e}");
-        }
-    }
-
-    /// Closes the connection; the log gets a line a second at most.
-    fn turn_away(&mut self, peer: SocketAddr, limit: usize) {
-        match &mut self.full {
-            Some((since, n)) if since.elapsed() < Duration::from_secs(1) => *n += 1,
-            full => {
-                let others = full.take().map_or(0, |(_, n)| n);
-                tracing::warn!(%peer, others, "connection closed: {limit} sessions are the limit");
-                *full = Some((Instant::now(), 0));
-            }
-        }
-    }
+#[cfg(not(unix))]
+fn leave_terminal() -> anyhow::Result<()> {
+    bail!("-d is not available on this system yet")
 }

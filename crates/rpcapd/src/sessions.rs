@@ -9,8 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::Waker;
 
+use crate::ledger::Ledger;
 use crate::peers::Peer;
 use crate::pump::Gauge;
+use crate::totals::Totals;
 
 /// How long sessions have to end when the daemon does.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
@@ -25,6 +27,16 @@ pub struct Sessions {
 struct State {
     next: u64,
     live: BTreeMap<u64, Arc<Entry>>,
+    /// What became of the packets of captures that are over.
+    ended: Totals,
+}
+
+impl State {
+    fn capture_ended(&mut self, entry: &Entry, ledger: impl FnOnce(&Gauge) -> Ledger) {
+        if let Some(gauge) = lock(&entry.seen).capture.take() {
+            self.ended.add(&gauge.device, entry.peer.ip(), &ledger(&gauge));
+        }
+    }
 }
 
 /// What others can know of a session, and do to it.
@@ -80,8 +92,8 @@ impl Entry {
     }
 
     /// Notes which capture runs.
-    pub fn capturing(&self, capture: Option<Gauge>) {
-        lock(&self.seen).capture = capture;
+    pub fn capturing(&self, capture: Gauge) {
+        lock(&self.seen).capture = Some(capture);
     }
 }
 
@@ -113,6 +125,19 @@ impl Sessions {
     /// The sessions by their numbers, the oldest first.
     pub fn list(&self) -> Vec<(u64, Arc<Entry>)> {
         lock(&self.state).live.iter().map(|(id, entry)| (*id, Arc::clone(entry))).collect()
+    }
+
+    /// The sessions, how far each has come, and what became of the packets of captures that are over:
+    /// every capture is in exactly one of them.
+    pub fn look(&self) -> (Vec<(u64, Arc<Entry>, Seen)>, Totals) {
+        let state = lock(&self.state);
+        let live = state.live.iter().map(|(id, entry)| (*id, Arc::clone(entry), entry.seen()));
+        (live.collect(), state.ended.clone())
+    }
+
+    /// Notes that the capture of a session is over, and what became of its packets.
+    pub fn capture_ended(&self, entry: &Entry, ledger: &Ledger) {
+        lock(&self.state).capture_ended(entry, |_| *ledger);
     }
 
     /// Sessions that clients began.
@@ -153,6 +178,9 @@ pub struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        lock(&self.sessions.state).live.remove(&self.id);
+        let mut state = lock(&self.sessions.state);
+        state.live.remove(&self.id);
+        // Of a session that panicked.
+        state.capture_ended(&self.entry, |gauge| gauge.ledger().unwrap_or_default());
     }
 }

@@ -38,9 +38,13 @@ impl Daemon {
         Self::run(lab, &mut command, 1)
     }
 
-    /// The daemon that `command` starts, once it listens on so many sockets.
+    /// The daemon that `command` starts, once it listens on so many sockets. It has no status socket
+    /// unless the command says where: there is only one place for it in the system.
     #[track_caller]
     pub fn run(lab: &Lab, command: &mut Command, sockets: usize) -> Self {
+        if !command.get_args().any(|a| a == "--status-socket") {
+            command.args(["--status-socket", "none"]);
+        }
         let process = Process::start(command);
         let lines = process.wait_for_lines("listening on ", sockets);
         let addresses = lines.iter().map(|line| {

@@ -234,6 +234,8 @@ impl Bench {
             .args(["--pdeathsig", "KILL", "--"])
             .arg(&subject.program)
             .args(["-4", "-n", "-b", self.place.server, "-p", &port.to_string()])
+            // Only ours knows of such a thing, and is measured without.
+            .args(subject.udpstr.then_some(["--status-socket", "none"]).into_iter().flatten())
             .args(match data {
                 _ if !subject.udpstr => &[][..],
                 Data::Tcp => &[],

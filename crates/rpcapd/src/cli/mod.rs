@@ -5,6 +5,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::auth::UserCommand;
 use crate::devices::Rules;
 use crate::limits::cpu::Percent;
 use crate::limits::rate::Rate;
+use crate::logging::{Facility, Format, Level, Logging, Target};
 use crate::peers::{Peer, PeerList};
 use crate::preselect::Preselect;
 use crate::transport::{Options, Threads};
@@ -30,7 +32,7 @@ SIGNALS
 
 EXIT CODES
   0  ended by a signal
-  1  could not start, or a configuration has errors; standard error tells which
+  1  could not start, a configuration has errors, or no daemon answers; standard error tells which
   2  wrong command line
 
 CAPTURING needs the capability CAP_NET_RAW: run as root, or setcap cap_net_raw+ep on the program.
@@ -51,6 +53,9 @@ pub struct Arguments {
     /// What the daemon is to do.
     #[command(flatten)]
     pub cli: Cli,
+    /// Whether this is the process in the background that -d starts.
+    #[arg(long, hide = true)]
+    pub detached: bool,
     /// What to do instead of being the daemon.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -70,6 +75,30 @@ pub enum Command {
     /// Manage those who may log in with a password
     #[command(subcommand)]
     User(UserCommand),
+    /// Show what the daemon does: collectors, sessions, captures, devices, and every count
+    Status(StatusArgs),
+    /// Have the daemon read its configuration again, and say what changed
+    Reload(SocketArgs),
+}
+
+/// Options of `rpcapd status`.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    /// Which daemon is asked.
+    #[command(flatten)]
+    pub socket: SocketArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which daemon is asked.
+#[derive(Clone, Debug, Args)]
+pub struct SocketArgs {
+    /// Its local socket [default: /run/rpcapd/rpcapd.sock for root, rpcapd.sock in
+    /// $XDG_RUNTIME_DIR for others]
+    #[arg(long, value_name = "PATH")]
+    pub status_socket: Option<PathBuf>,
 }
 
 /// Everything that can be set; a configuration file has the same names.
@@ -263,7 +292,44 @@ pub struct Cli {
     #[arg(long, value_name = "NAME", value_parser = user)]
     pub user: Option<String>,
 
-    /// Log what only a developer wants to know
+    /// The local socket that "rpcapd status" and "rpcapd reload" ask; "none": none [default:
+    /// /run/rpcapd/rpcapd.sock for root, rpcapd.sock in $XDG_RUNTIME_DIR for others]
+    #[arg(long, value_name = "PATH")]
+    pub status_socket: Option<PathBuf>,
+
+    /// Serve metrics for Prometheus at http://ADDRESS:PORT/metrics
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics: Option<SocketAddr>,
+
+    /// Run in the background, once everything that can fail has not
+    #[arg(short = 'd', long)]
+    pub daemon: bool,
+
+    /// Serve the one client whose connection is standard input, as inetd starts it, then end
+    #[arg(long, conflicts_with_all = ["active", "active_only", "daemon", "metrics", "pid_file"])]
+    pub inetd: bool,
+
+    /// A file for the daemon's process number; a second daemon with the same file does not start
+    /// [default: with -d /run/rpcapd.pid for root, rpcapd.pid in $XDG_RUNTIME_DIR for others]
+    #[arg(long, value_name = "PATH")]
+    pub pid_file: Option<PathBuf>,
+
+    /// Where the log goes: stderr; journald; syslog, or the name of one of its facilities, such as
+    /// local0 (in the foreground to standard error as well). -L alone: syslog [default: stderr;
+    /// with -d syslog, and with --inetd where standard error is the client's connection]
+    #[arg(short = 'L', long, value_name = "TARGET", num_args = 0..=1, require_equals = true,
+          default_missing_value = "syslog")]
+    pub log: Option<Target>,
+
+    /// How much is logged
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: Level,
+
+    /// What a line of the log looks like
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub log_format: Format,
+
+    /// Log what only a developer wants to know: --log-level debug
     #[arg(long)]
     pub debug: bool,
 
@@ -276,6 +342,21 @@ pub struct Cli {
 const SEND_BUFFER: u32 = 8 * 1024 * 1024;
 
 impl Cli {
+    /// What is logged, where and how.
+    ///
+    /// `stderr`: whether standard error can be logged to.
+    pub fn logging(&self, stderr: bool) -> Logging {
+        Logging {
+            target: self.log.unwrap_or(match self.daemon || !stderr {
+                true => Target::Syslog(Facility::DAEMON),
+                false => Target::Stderr,
+            }),
+            level: if self.debug { Level::Debug } else { self.log_level },
+            format: self.log_format,
+            stderr,
+        }
+    }
+
     /// Whether two mean the same, wherever it is from. Collectors are the same in either form.
     pub fn same_settings(&self, other: &Self) -> bool {
         let normal = |cli: &Self| {

@@ -48,6 +48,10 @@ fn wrong_values_are_refused() {
         ["rpcapd", "--max-cpu", "0%"],
         ["rpcapd", "--max-captures", "-1"],
         ["rpcapd", "--max-memory", "1.5"],
+        ["rpcapd", "--log=kern", "-n"],
+        ["rpcapd", "--log-level", "all"],
+        ["rpcapd", "--log-format", "xml"],
+        ["rpcapd", "--metrics", "9100"],
     ] {
         assert!(Arguments::try_parse_from(args).is_err(), "{args:?}");
     }
@@ -104,4 +108,18 @@ fn rates_are_bits_or_frames_a_second() {
     {
         assert_eq!(rate(text), None, "{text}");
     }
+}
+
+/// ExtraHop's `-L` takes no value, and whatever follows it is another option.
+#[test]
+fn where_the_log_goes() {
+    let target = |args: &[&str]| {
+        let args = ["rpcapd"].iter().chain(args);
+        Arguments::try_parse_from(args).unwrap().cli.logging(true).target
+    };
+    assert_eq!(target(&[]), Target::Stderr);
+    assert_eq!(target(&["-L", "-n"]), Target::Syslog(Facility::DAEMON));
+    assert_eq!(target(&["-nL"]), Target::Syslog(Facility::DAEMON));
+    assert_eq!(target(&["-L=journald"]), Target::Journald);
+    assert_eq!(target(&["--log=local3"]).to_string(), "local3");
 }

@@ -81,6 +81,11 @@ impl Config {
         load_from(&self.args, self.file.clone())
     }
 
+    /// Whether there is something that can be read again.
+    pub fn has_files(&self) -> bool {
+        self.file.is_some() || self.cli.users.is_some()
+    }
+
     /// An error of these settings as a whole, with the file in front if there is one.
     pub fn blame(&self, reason: &str) -> String {
         match &self.file {

@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use crate::cli::Cli;
 
 /// What only a command line can say.
-const NOT_IN_FILES: [&str; 2] = ["config", "save"];
+const NOT_IN_FILES: [&str; 4] = ["config", "daemon", "inetd", "save"];
 
 /// Options of one value that is a list with commas, so that a file may have a list as well.
 const JOINED: [&str; 5] = ["allow", "devices", "max-rate", "nice", "threads"];

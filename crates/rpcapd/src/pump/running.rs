@@ -2,13 +2,13 @@
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use capture::{Capture, Control};
+use capture::{Capture, Control, LinkType};
 use mio::Waker;
 use rpcap_proto::wire::Sampling;
 
@@ -58,6 +58,13 @@ pub struct Gauge {
     pub device: Arc<str>,
     /// When it began.
     pub since: Instant,
+    /// What its packets begin with.
+    pub linktype: LinkType,
+    /// Bytes of its ring.
+    pub ring_bytes: usize,
+    /// What is in its datagrams; `None` for a stream.
+    pub framing: Option<Framing>,
+    filter: Arc<AtomicUsize>,
     control: Control,
     counters: Arc<Counters>,
 }
@@ -74,6 +81,16 @@ impl Gauge {
             if_dropped: kernel.if_dropped,
             counts,
         })
+    }
+
+    /// Instructions of the client's filter.
+    pub fn filter_length(&self) -> usize {
+        self.filter.load(SeqCst)
+    }
+
+    /// Notes that the client's filter has so many instructions.
+    pub fn set_filter_length(&self, instructions: usize) {
+        self.filter.store(instructions, SeqCst);
     }
 
     /// How its datagrams travel.
@@ -150,6 +167,8 @@ impl Running {
             _ => None,
         };
         let stop = Arc::new(Stop { accepting, ..Stop::default() });
+        let framing = matches!(data, DataPath::Datagrams(_)).then_some(plan.framing);
+        let (linktype, ring_bytes) = (capture.linktype(), capture.ring_bytes());
         let (done_tx, done) = mpsc::channel();
         let thread = thread::Builder::new().name("pump".to_owned()).spawn({
             let (counters, stop) = (Arc::clone(&counters), Arc::clone(&stop));
@@ -162,7 +181,16 @@ impl Running {
             }
         })?;
         Ok(Self {
-            gauge: Gauge { device: device.into(), since: Instant::now(), control, counters },
+            gauge: Gauge {
+                device: device.into(),
+                since: Instant::now(),
+                linktype,
+                ring_bytes,
+                framing,
+                filter: Arc::default(),
+                control,
+                counters,
+            },
             stop,
             thread: Some(thread),
             done,

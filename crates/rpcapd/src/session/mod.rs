@@ -224,10 +224,10 @@ impl<'a> Session<'a> {
             return;
         };
         let running = capturing.running;
-        self.entry.capturing(None);
         let device = running.gauge.device.escape_debug().to_string();
         let seconds = running.gauge.since.elapsed().as_secs_f64();
         self.last = running.end(deliver_rest);
+        self.shared.sessions.capture_ended(self.entry, &self.last);
         // A message of the ended capture is not one of the next.
         while self.events.try_recv().is_ok() {}
         let peer = self.control.peer;

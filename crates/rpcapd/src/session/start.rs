@@ -115,7 +115,8 @@ impl Session<'_> {
         self.asked = Ledger::default();
         let running = Running::start(&start.device, capture, data, plan, tell)
             .map_err(|e| format!("starting the capture's thread: {e}"))?;
-        self.entry.capturing(Some(running.gauge.clone()));
+        running.gauge.set_filter_length(start.filter.instructions().len());
+        self.entry.capturing(running.gauge.clone());
         self.running = Some(Capturing {
             running,
             ceiling,
@@ -148,7 +149,9 @@ impl Session<'_> {
             return Ok(());
         };
         let filter = within(ceiling.as_ref(), program)?;
-        running.control().set_filter(&filter).map_err(|e| e.to_string())
+        running.control().set_filter(&filter).map_err(|e| e.to_string())?;
+        running.gauge.set_filter_length(program.instructions().len());
+        Ok(())
     }
 
     /// The filter that packets of a device must pass besides the client's.

@@ -98,6 +98,7 @@ impl Daemon {
             Some(limit) => limited(limit),
         };
         command.args(["-b", options.bind, "-p", &options.port.to_string()]);
+        command.args(["--status-socket", "none"]);
         if options.null_auth {
             command.arg("-n");
         }

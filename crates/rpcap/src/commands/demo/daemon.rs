@@ -78,7 +78,7 @@ impl Daemon {
     /// Starts it on a free port of the loopback device.
     pub(super) fn start(program: &Path, further: &[&OsStr]) -> anyhow::Result<Self> {
         let mut process = Command::new(program)
-            .args(["-n", "-b", "127.0.0.1", "-p", "0"])
+            .args(["-n", "-b", "127.0.0.1", "-p", "0", "--status-socket", "none"])
             .args(further)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
