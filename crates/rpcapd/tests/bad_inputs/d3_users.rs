@@ -7,6 +7,8 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use crate::daemon::{Daemon, Options, command};
 use crate::message::{self as m, Start};
 use crate::peer::Peer;
@@ -210,5 +212,27 @@ fn users_are_added_changed_listed_and_removed() {
     daemon.logged_once("password refused: wrong password");
     peer.send(&m::login(b"alice", b"new"));
     peer.authenticated();
+    daemon.finish();
+}
+
+#[test]
+fn a_user_who_is_removed_is_ended_by_a_reload() {
+    let users = Users::new(&[]);
+    users.run(&["add", "bob"], "other\n");
+    let daemon = users.daemon();
+    let [mut alice, mut bob] = [Peer::connect(&daemon), Peer::connect(&daemon)];
+    alice.send(&m::login(b"alice", b"secret"));
+    alice.authenticated();
+    bob.send(&m::login(b"bob", b"other"));
+    bob.authenticated();
+    users.run(&["remove", "alice"], "");
+    daemon.signal(Signal::SIGHUP);
+    alice.gone();
+    daemon.logged_once("sessions ended: 1");
+    bob.in_sync();
+    let mut late = Peer::connect(&daemon);
+    late.send(&m::login(b"alice", b"secret"));
+    assert_eq!(late.error(18), FAILED);
+    daemon.logged_once("unknown user");
     daemon.finish();
 }

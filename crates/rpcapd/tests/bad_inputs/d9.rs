@@ -210,7 +210,7 @@ fn d9_123_a_file_that_does_not_load_changes_nothing() {
 fn d9_123_without_a_file_there_is_nothing_to_read() {
     let daemon = Daemon::start();
     daemon.signal(Signal::SIGHUP);
-    daemon.logged_once("there is no configuration file to read again");
+    daemon.logged_once("there is no file to read again");
     daemon.finish();
 }
 
