@@ -38,7 +38,10 @@ impl<W: Write> Write for Line<W> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(buf);
         let line = text.strip_suffix('\n').unwrap_or(&text);
-        self.to.write_all(format!("{}\n", escaped(line, self.ansi)).as_bytes())?;
+        match escaped(line, self.ansi) {
+            Cow::Borrowed(_) => self.to.write_all(buf)?,
+            Cow::Owned(line) => self.to.write_all((line + "\n").as_bytes())?,
+        }
         Ok(buf.len())
     }
 
