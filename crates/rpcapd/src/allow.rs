@@ -3,7 +3,7 @@
 use std::net::{IpAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-use crate::prefix::Prefix;
+use rpcap_proto::prefix::Prefix;
 
 /// The hosts that may connect. A list that names nobody who exists allows nobody.
 #[derive(Clone, Debug, PartialEq, Eq)]

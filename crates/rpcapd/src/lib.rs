@@ -26,7 +26,6 @@ pub mod own;
 pub mod peers;
 #[cfg(unix)]
 mod pid_file;
-pub mod prefix;
 pub mod preselect;
 #[cfg(target_os = "linux")]
 mod privileges;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use capture::devices::{Device, Sockaddr};
 
-use crate::prefix::Prefix;
+use rpcap_proto::prefix::Prefix;
 
 /// Marks the chosen device in the list that clients see (docs/protocol.md, "Preselected
 /// interfaces").
