@@ -14,7 +14,7 @@ use clap::Parser;
 use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
 use nix::time::{ClockId, clock_gettime};
 use rpcap::data::datagrams::{Datagrams, Options};
-use rpcap::data::{DatagramDecoder, Gauge, Inlet};
+use rpcap::data::{DatagramDecoder, Gauge, Inlet, Tally};
 use rpcap_proto::batch::Batch;
 use rpcap_proto::udpstr::Packer;
 use rpcap_proto::wire::{PacketHeader, SNAPLEN_MAX};
@@ -233,7 +233,8 @@ fn receive(
 ) -> anyhow::Result<Sample> {
     pin(core)?;
     let (gauge, mut sink) = (Gauge::default(), ());
-    let mut inlet = Inlet::new(&mut sink, &gauge);
+    let mut tally = Tally::default();
+    let mut inlet = Inlet::new(&mut tally, &mut sink, &gauge);
     let mut decoder = DatagramDecoder::new(SNAPLEN_MAX);
     let start = cpu()?;
     ready.store(true, Relaxed);

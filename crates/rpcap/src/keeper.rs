@@ -96,15 +96,7 @@ impl<O: Output> Keeper<O> {
 
 impl<O: Output> Sink for Keeper<O> {
     fn packet(&mut self, header: &PacketHeader, data: &[u8]) -> ControlFlow<()> {
-        let record = Record {
-            // A daemon's microseconds may be more than a second has.
-            secs: u64::from(header.secs) + u64::from(header.micros / 1_000_000),
-            nanos: header.micros % 1_000_000 * 1000,
-            // No file format has a word for a packet shorter than what there is of it.
-            len: header.len.max(header.caplen),
-            data,
-        };
-        let result = self.output.write(&record);
+        let result = self.output.write(&Record::from_packet(header, data));
         self.kept += u64::from(result.is_ok());
         self.done(result)
     }

@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use rpcap::data::{DatagramDecoder, Gauge, Inlet, Received};
+use rpcap::data::{DatagramDecoder, Gauge, Inlet, Received, Tally};
 use rpcap_proto::udpstr::Counts;
 use rpcap_proto::wire::PacketHeader;
 
@@ -49,7 +49,8 @@ fn decode(name: &str) -> Decoded {
         ControlFlow::Continue(())
     };
     let gauge = Gauge::default();
-    let mut inlet = Inlet::new(&mut sink, &gauge);
+    let mut tally = Tally::default();
+    let mut inlet = Inlet::new(&mut tally, &mut sink, &gauge);
     let mut decoder = DatagramDecoder::new(65_535);
     let (mut at, mut datagrams) = (0, 0);
     while at < file.len() {

@@ -121,7 +121,13 @@ impl Default for ClientSession {
 impl ClientSession {
     /// A session on a new connection.
     pub fn new() -> Self {
-        Self { input: Deframer::new(MAX_REPLY_PAYLOAD), output: Vec::new(), expected: None }
+        Self::with_longest_reply(MAX_REPLY_PAYLOAD)
+    }
+
+    /// The same with less room for a reply, in bytes of payload: for a client that has many
+    /// sessions.
+    pub fn with_longest_reply(payload: u32) -> Self {
+        Self { input: Deframer::new(payload), output: Vec::new(), expected: None }
     }
 
     /// Puts a request into [`Self::output`]. One may be unanswered at a time.

@@ -97,7 +97,7 @@ impl Gauge {
     }
 
     /// Once per read, not per packet.
-    fn show(&self, received: &Received) {
+    pub(crate) fn show(&self, received: &Received) {
         self.packets.store(received.packets, Relaxed);
         self.bytes.store(received.bytes, Relaxed);
         self.gaps.store(received.gaps(), Relaxed);
@@ -151,13 +151,30 @@ impl Receiver {
     /// Receives until the daemon ends the connection (TCP) or the stopper is used. A sink that
     /// wants no more does not end it: what still comes is counted.
     pub fn run<S: Sink>(&mut self, sink: &mut S, gauge: &Gauge) -> (Received, Option<DataError>) {
-        let mut inlet = Inlet::new(sink, gauge);
+        let mut tally = Tally::default();
+        let mut inlet = Inlet::new(&mut tally, sink, gauge);
         let result = match self {
             Self::Tcp(r) => r.run(&mut inlet),
             Self::Udp(r) => r.run(&mut inlet),
         };
         inlet.pause();
-        (inlet.received, result.err())
+        (tally.received, result.err())
+    }
+}
+
+/// What is remembered of a data connection between two packets.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    numbering: Numbering,
+    /// The sink wants no more.
+    satisfied: bool,
+    received: Received,
+}
+
+impl Tally {
+    /// What came so far.
+    pub fn received(&self) -> &Received {
+        &self.received
     }
 }
 
@@ -166,31 +183,26 @@ impl Receiver {
 pub struct Inlet<'a, S> {
     sink: &'a mut S,
     gauge: &'a Gauge,
-    numbering: Numbering,
-    wanted: bool,
-    received: Received,
+    numbering: &'a mut Numbering,
+    satisfied: &'a mut bool,
+    received: &'a mut Received,
 }
 
 impl<'a, S: Sink> Inlet<'a, S> {
-    /// The way into `sink`, shown by `gauge`.
-    pub fn new(sink: &'a mut S, gauge: &'a Gauge) -> Self {
-        Self {
-            sink,
-            gauge,
-            numbering: Numbering::default(),
-            wanted: true,
-            received: Received::default(),
-        }
+    /// The way into `sink`, counted by `tally`, shown by `gauge`.
+    pub fn new(tally: &'a mut Tally, sink: &'a mut S, gauge: &'a Gauge) -> Self {
+        let Tally { numbering, satisfied, received } = tally;
+        Self { sink, gauge, numbering, satisfied, received }
     }
 
     /// What came so far.
     pub fn received(&self) -> &Received {
-        &self.received
+        self.received
     }
 
     /// A packet of a stream: there it cannot come twice, whatever its number says.
     #[inline]
-    fn packet(&mut self, header: &PacketHeader, data: &[u8]) {
+    pub(crate) fn packet(&mut self, header: &PacketHeader, data: &[u8]) {
         self.numbering.take(header.npkt);
         self.deliver(header, data);
     }
@@ -208,7 +220,7 @@ impl<'a, S: Sink> Inlet<'a, S> {
         self.received.packets += 1;
         self.received.bytes += data.len() as u64;
         self.received.last_number = self.numbering.highest();
-        if !self.wanted {
+        if *self.satisfied {
             self.received.surplus += 1;
         } else if self.sink.packet(header, data).is_break() {
             self.satisfied();
@@ -217,19 +229,19 @@ impl<'a, S: Sink> Inlet<'a, S> {
 
     /// The socket is empty.
     fn pause(&mut self) {
-        if self.wanted && self.sink.pause().is_break() {
+        if !*self.satisfied && self.sink.pause().is_break() {
             self.satisfied();
         }
         self.show();
     }
 
     /// Lets the other threads see what came.
-    fn show(&self) {
-        self.gauge.show(&self.received);
+    pub(crate) fn show(&self) {
+        self.gauge.show(self.received);
     }
 
     fn satisfied(&mut self) {
-        self.wanted = false;
+        *self.satisfied = true;
         self.gauge.satisfied.store(true, Relaxed);
     }
 }

@@ -31,6 +31,7 @@ mod pcap;
 mod pcapng;
 mod record;
 pub mod rotate;
+mod stream;
 mod summary;
 mod writer;
 
@@ -41,8 +42,10 @@ pub use error::Error;
 pub use format::Format;
 pub use meta::Meta;
 pub use record::Record;
+pub use stream::Stream;
 pub use summary::Summary;
 pub use writer::Writer;
+pub(crate) use writer::stdout;
 
 /// The longest packet that is written, in bytes. Readers built on libpcap refuse a longer one, and
 /// all that follows it.

@@ -1,3 +1,5 @@
+use rpcap_proto::wire::PacketHeader;
+
 /// A captured packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record<'a> {
@@ -12,6 +14,18 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// A packet as it came from a daemon.
+    pub fn from_packet(header: &PacketHeader, data: &'a [u8]) -> Self {
+        Self {
+            // A daemon's microseconds may be more than a second has.
+            secs: u64::from(header.secs) + u64::from(header.micros / 1_000_000),
+            nanos: header.micros % 1_000_000 * 1000,
+            // No file format has a word for a packet shorter than what there is of it.
+            len: header.len.max(header.caplen),
+            data,
+        }
+    }
+
     /// Time of capture in nanoseconds since 1970, at most [`u64::MAX`] (the year 2554).
     pub(super) fn timestamp(&self) -> u64 {
         self.secs.saturating_mul(1_000_000_000).saturating_add(self.nanos.into())

@@ -75,14 +75,14 @@ impl<W: Write> Writer<W> {
 
 /// Standard output without the buffer of [`io::stdout`], which looks for line breaks.
 #[cfg(unix)]
-fn stdout() -> io::Result<File> {
+pub(crate) fn stdout() -> io::Result<File> {
     use std::os::fd::AsFd;
     Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
 }
 
 /// Standard output without the buffer of [`io::stdout`], which looks for line breaks.
 #[cfg(windows)]
-fn stdout() -> io::Result<File> {
+pub(crate) fn stdout() -> io::Result<File> {
     use std::os::windows::io::AsHandle;
     Ok(io::stdout().as_handle().try_clone_to_owned()?.into())
 }

@@ -95,6 +95,23 @@ pub struct Counts {
     pub unwritten_bytes: u64,
 }
 
+/// What became of the packets of one interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fate {
+    /// Packets in files.
+    pub written: u64,
+    /// Packets that the disk did not take.
+    pub unwritten: u64,
+}
+
+impl Fate {
+    /// Packets that were thought to be written are not.
+    fn spoil(&mut self, packets: u64) {
+        self.written -= packets;
+        self.unwritten += packets;
+    }
+}
+
 /// Writes packets of any number of interfaces.
 #[derive(Debug)]
 pub struct Rotating {
@@ -117,6 +134,7 @@ struct Interface {
     /// What is known of it, for the end of each file.
     summary: Summary,
     here: Option<Here>,
+    fate: Fate,
 }
 
 /// An interface in the file that is being written.
@@ -188,6 +206,7 @@ impl Rotating {
             snaplen: meta.effective_snaplen(),
             summary: Summary::default(),
             here: None,
+            fate: Fate::default(),
         };
         let free = self.sources.iter().position(Option::is_none);
         let at = free.unwrap_or(self.sources.len());
@@ -201,7 +220,14 @@ impl Rotating {
     /// Appends a packet, or counts it as one that could not be written.
     pub fn write(&mut self, source: Source, record: &Record<'_>) {
         let bytes = record.data.len().min(MAX_SNAPLEN as usize) as u64;
+        let Some(Some(Interface { fate, .. })) = self.sources.get_mut(source.0) else {
+            return;
+        };
+        fate.written += 1;
         if self.stopped.is_some() || (self.current.is_none() && !self.begin()) {
+            if let Some(Some(interface)) = self.sources.get_mut(source.0) {
+                interface.fate.spoil(1);
+            }
             self.unwritten(Tally { packets: 1, bytes, span: None });
             return;
         }
@@ -231,8 +257,16 @@ impl Rotating {
         }
     }
 
-    /// Removes an interface.
-    pub fn remove(&mut self, source: Source) {
+    /// What became of an interface's packets so far. Those in the buffer count as written.
+    pub fn fate(&self, source: Source) -> Fate {
+        self.sources.get(source.0).and_then(Option::as_ref).map(|i| i.fate).unwrap_or_default()
+    }
+
+    /// Removes an interface; what became of its packets.
+    pub fn remove(&mut self, source: Source) -> Fate {
+        // Nothing of it is left in the buffer, whose fate is not known.
+        self.flush();
+        let fate = self.fate(source);
         let interface = self.sources.get_mut(source.0).and_then(Option::take);
         if let (Some(interface), Some(current)) = (interface, &mut self.current) {
             current.statistics(&interface);
@@ -240,6 +274,7 @@ impl Rotating {
                 current.gone.push((interface.name, here));
             }
         }
+        fate
     }
 
     /// To be called about once a second: writes what was gathered, ends a file that is old enough,
@@ -338,6 +373,9 @@ impl Rotating {
         };
         self.stop(current.output.part(), error);
         self.unwritten(current.pending);
+        for interface in self.sources.iter_mut().flatten() {
+            interface.fate.spoil(interface.here.map_or(0, |here| here.pending));
+        }
         self.complete(current);
     }
 
