@@ -1,10 +1,12 @@
 //! The command line: the one definition of every option.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use rpcap::url::{Endpoint, Url};
+use rpcap::values;
 use rpcap_proto::wire::{SNAPLEN_MAX, Sampling};
 
 /// Capture packets where they are, through an RPCAP daemon such as rpcapd.
@@ -19,6 +21,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Devices(Devices),
     Capture(Capture),
+    Listen(Listen),
     Demo(Demo),
 }
 
@@ -70,7 +73,7 @@ pub(crate) struct Capture {
     pub(crate) count: Option<u64>,
 
     /// End after this time: seconds, or with a unit, such as 500ms, 10s, 5m, 1h
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
     pub(crate) duration: Option<Duration>,
 
     /// Have packets sent by UDP: loss on the way instead of waiting, and counted
@@ -82,7 +85,7 @@ pub(crate) struct Capture {
     pub(crate) no_promisc: bool,
 
     /// Take one packet of N, or the first in every so many milliseconds
-    #[arg(long, value_name = "1/N|TIME", value_parser = sampling)]
+    #[arg(long, value_name = "1/N|TIME", value_parser = values::sampling)]
     pub(crate) sample: Option<Sampling>,
 
     /// Take only packets that come into the daemon's host
@@ -101,11 +104,69 @@ pub(crate) struct Capture {
     pub(crate) connect: Connect,
 }
 
+/// Collect packets from daemons that connect by themselves (active mode)
+///
+/// The policy says who may, what is captured, and where it goes. SIGHUP has it read again; SIGTERM
+/// and SIGINT end all captures and finish all files, a second one ends at once.
+#[derive(Debug, Args)]
+#[command(after_help = crate::exit::HELP)]
+pub(crate) struct Listen {
+    /// The policy: a TOML file
+    #[arg(value_name = "FILE", required_unless_present = "example")]
+    pub(crate) policy: Option<PathBuf>,
+
+    /// Print a policy that has everything that can be said, with explanations, and end
+    #[arg(long)]
+    pub(crate) example: bool,
+
+    /// Read the policy, say what is wrong with it, and end
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// Address to listen on; may be repeated [default: all, IPv4 and IPv6]
+    #[arg(short, long, value_name = "ADDRESS")]
+    pub(crate) bind: Vec<IpAddr>,
+
+    /// TCP port that daemons connect to; 0 for any free one
+    #[arg(short, long, value_name = "PORT", default_value_t = 2003)]
+    pub(crate) port: u16,
+
+    /// UDP port that all daemons send packets to; 0 for any free one
+    #[arg(long, value_name = "PORT", default_value_t = 2003)]
+    pub(crate) data_port: u16,
+
+    /// Threads that receive datagrams; more than one on Linux only [default: one for each core, at
+    /// most 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) receivers: Option<u8>,
+
+    /// Most daemons at a time; further ones are turned away
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    pub(crate) max_agents: usize,
+
+    /// Serve the status as JSON on a local socket: whoever connects is given it
+    #[cfg(unix)]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) status: Option<PathBuf>,
+
+    /// Serve OpenMetrics over HTTP at this address, such as 127.0.0.1:9090
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
+
+    /// Show no table of agents, even on a terminal
+    #[arg(long)]
+    pub(crate) no_table: bool,
+
+    /// How long a daemon may take for an answer
+    #[arg(long, value_name = "TIME", value_parser = values::time, default_value = "10s")]
+    pub(crate) timeout: Duration,
+}
+
 /// How to get to a daemon.
 #[derive(Debug, Args)]
 pub(crate) struct Connect {
     /// How long to wait for a connection and for every answer
-    #[arg(long, value_name = "TIME", value_parser = time, default_value = "10s")]
+    #[arg(long, value_name = "TIME", value_parser = values::time, default_value = "10s")]
     pub(crate) timeout: Duration,
 
     /// Authenticate as this user; the password comes from RPCAP_PASSWORD, --password-file, or the
@@ -155,40 +216,6 @@ fn endpoint(text: &str) -> Result<Endpoint, String> {
     }
 }
 
-fn time(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        other => return Err(format!("`{other}` is not one of ms, s, m, h")),
-    };
-    let number: f64 = digits
-        .parse()
-        .map_err(|_| "a number and perhaps a unit (ms, s, m, h) is wanted".to_owned())?;
-    match Duration::try_from_secs_f64(number * unit) {
-        // Longer than anybody waits, and short enough to be added to any moment.
-        Ok(time) if !time.is_zero() && time <= Duration::from_secs(100 * 365 * 86_400) => Ok(time),
-        _ => Err("a time above zero is wanted".to_owned()),
-    }
-}
-
-fn sampling(text: &str) -> Result<Sampling, String> {
-    if let Some(n) = text.strip_prefix("1/") {
-        return match n.parse() {
-            Ok(1) => Ok(Sampling::None),
-            Ok(n @ 2..) => Ok(Sampling::OneEvery(n)),
-            _ => Err("N in 1/N is a number of at least 1".to_owned()),
-        };
-    }
-    let ms = time(text)?.as_millis();
-    match u32::try_from(ms) {
-        Ok(ms @ 1..) => Ok(Sampling::FirstAfterMs(ms)),
-        _ => Err("between 1ms and 49 days is wanted".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,22 +248,5 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         <Cli as clap::CommandFactory>::command().debug_assert();
-    }
-
-    #[test]
-    fn times_and_samples() {
-        assert_eq!(time("10"), Ok(Duration::from_secs(10)));
-        assert_eq!(time("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(time("100ms"), Ok(Duration::from_millis(100)));
-        assert_eq!(time("2m"), Ok(Duration::from_secs(120)));
-        for bad in ["", "s", "-1", "0", "1d", "nan", "inf", "1e300", "ééé"] {
-            assert!(time(bad).is_err(), "{bad}");
-        }
-        assert_eq!(sampling("1/10"), Ok(Sampling::OneEvery(10)));
-        assert_eq!(sampling("1/1"), Ok(Sampling::None));
-        assert_eq!(sampling("100ms"), Ok(Sampling::FirstAfterMs(100)));
-        for bad in ["1/0", "1/", "2/3", "0.1ms", "1/4294967296", "1200h"] {
-            assert!(sampling(bad).is_err(), "{bad}");
-        }
     }
 }

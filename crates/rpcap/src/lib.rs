@@ -5,6 +5,7 @@
 //! * [`data`]: the data connection, by TCP or UDP, into a [`sink::Sink`].
 //! * [`running`]: the two together: a capture that runs, is watched, and is ended so that nothing
 //!   of it is missed.
+//! * [`collector`]: many daemons at once, that connect by themselves.
 //! * [`ledger`]: what became of every packet.
 //! * [`keeper`], [`mod@file`], [`mod@print`]: what packets are turned into.
 //!
@@ -13,6 +14,7 @@
 //! they are shown.
 
 pub mod client;
+pub mod collector;
 pub mod data;
 pub mod file;
 pub mod filter;
@@ -24,3 +26,4 @@ pub mod running;
 pub mod sink;
 pub mod text;
 pub mod url;
+pub mod values;

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Devices(args) => commands::devices::run(&args),
         Command::Capture(args) => commands::capture::run(&args),
+        Command::Listen(args) => commands::listen::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
     };
     match result {

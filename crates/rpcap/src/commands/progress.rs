@@ -62,7 +62,7 @@ impl Progress {
 }
 
 /// A number with three digits or so and its prefix.
-fn metric(n: f64) -> String {
+pub(super) fn metric(n: f64) -> String {
     let (n, prefix) = match n {
         n if n >= 1e9 => (n / 1e9, "G"),
         n if n >= 1e6 => (n / 1e6, "M"),

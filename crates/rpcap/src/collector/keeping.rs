@@ -1,0 +1,93 @@
+//! Keeps the rules up to date: the policy when it is to be read again, names by the clock.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::lookup_host;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::policy::{Names, Policy};
+use super::shared::{Rules, Shared};
+
+/// How often the names in a policy are looked up again.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(60);
+/// How long a name may take.
+const LOOK_UP: Duration = Duration::from_secs(5);
+
+/// What keeps the rules. One task for all of it, so that nothing is undone by an older result.
+pub(super) struct Keeping {
+    pub(super) path: PathBuf,
+    pub(super) shared: Arc<Shared>,
+    pub(super) rules: watch::Sender<Arc<Rules>>,
+    /// Asks for the policy to be read again.
+    pub(super) reload: mpsc::Receiver<()>,
+}
+
+impl Keeping {
+    /// Works for ever.
+    pub(super) async fn run(mut self) {
+        let mut tick = tokio::time::interval(LOOK_UP_EVERY);
+        tick.reset();
+        loop {
+            tokio::select! {
+                Some(()) = self.reload.recv() => self.reload().await,
+                _ = tick.tick() => self.look_up().await,
+            }
+        }
+    }
+
+    /// Reads the policy again. One that does not load changes nothing.
+    async fn reload(&mut self) {
+        let (shared, journal) = (&self.shared, &self.shared.journal);
+        let policy = match Policy::load(&self.path) {
+            Ok(policy) => policy,
+            Err(error) => return journal.warn(&format!("{error}; the old policy stays")),
+        };
+        if let Err(error) = shared.outputs.prepare(&policy) {
+            return journal.warn(&format!("{error}; the old policy stays"));
+        }
+        let names = look_up(&policy).await;
+        shared.filters.clear();
+        shared.outputs.retain(&policy);
+        self.rules.send_replace(Arc::new(Rules { policy, names }));
+        journal.info("the policy was read again");
+    }
+
+    async fn look_up(&mut self) {
+        let rules = Arc::clone(&self.rules.borrow());
+        let names = look_up(&rules.policy).await;
+        if names != rules.names {
+            let policy = rules.policy.clone();
+            self.rules.send_replace(Arc::new(Rules { policy, names }));
+        }
+    }
+}
+
+/// The addresses of a policy's hosts. One that cannot be found has none.
+pub(super) async fn look_up(policy: &Policy) -> Names {
+    let hosts: BTreeSet<String> = policy.hosts().map(str::to_owned).collect();
+    let mut looking = JoinSet::new();
+    for host in hosts {
+        looking.spawn(async move {
+            let found = tokio::time::timeout(LOOK_UP, lookup_host((host.clone(), 0))).await;
+            let mut addresses: Vec<_> = match found {
+                Ok(Ok(addresses)) => addresses.map(|a| a.ip().to_canonical()).collect(),
+                Ok(Err(_)) | Err(_) => Vec::new(),
+            };
+            // Servers turn the order from answer to answer.
+            addresses.sort_unstable();
+            addresses.dedup();
+            (host, addresses)
+        });
+    }
+    let mut names = Names::default();
+    while let Some(found) = looking.join_next().await {
+        if let Ok((host, addresses)) = found {
+            names.insert(host, addresses);
+        }
+    }
+    names
+}

@@ -1,0 +1,236 @@
+//! Files in a directory: one after another for each stream, or for all together.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{Account, Begin, Drain};
+use crate::collector::journal::Journal;
+use crate::collector::policy::OutputPlan;
+use crate::file::rotate::{Event, Fate, Rotating, Rotation, Source};
+use crate::file::{Meta, Record, Summary};
+use crate::text::plural;
+
+/// How often the clock is looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a file waits for an agent that has gone: it may come back.
+const LINGER: Duration = Duration::from_secs(60);
+
+/// Files in a directory.
+#[derive(Debug)]
+pub struct Files {
+    directory: PathBuf,
+    rotation: Rotation,
+    /// What the files of all streams are called, if they are the same.
+    merged: Option<String>,
+    writers: HashMap<Which, Rotating>,
+    streams: HashMap<u32, Stream>,
+    ticked: Instant,
+    /// Writers whose disk refuses.
+    stopped: HashSet<Which>,
+}
+
+/// Whose files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Which {
+    All,
+    Of(u32),
+}
+
+#[derive(Debug)]
+struct Stream {
+    meta: Meta,
+    account: Arc<Account>,
+    source: Source,
+    /// What became of the packets of earlier sources.
+    before: Fate,
+    /// Since when nothing is captured.
+    ended: Option<Instant>,
+}
+
+impl Stream {
+    fn settle(&self, fate: Fate) {
+        self.account.written.store(self.before.written + fate.written, Relaxed);
+        self.account.unwritten.store(self.before.unwritten + fate.unwritten, Relaxed);
+    }
+}
+
+impl Files {
+    /// Files as planned in a directory, which is made if need be.
+    pub fn open(directory: &Path, plan: &OutputPlan) -> io::Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            rotation: Rotation {
+                max_bytes: plan.file_size,
+                max_age: plan.file_time,
+                total_bytes: plan.total_size,
+                compress: plan.compress,
+            },
+            merged: plan.merged.then(|| plan.name.clone()),
+            writers: HashMap::new(),
+            streams: HashMap::new(),
+            ticked: Instant::now(),
+            stopped: HashSet::new(),
+        })
+    }
+
+    fn which(&self, stream: u32) -> Which {
+        if self.merged.is_some() { Which::All } else { Which::Of(stream) }
+    }
+
+    /// Lets a stream's source go and settles its account.
+    fn forget(&mut self, id: u32) -> Option<Stream> {
+        let mut stream = self.streams.remove(&id)?;
+        if let Some(writer) = self.writers.get_mut(&self.which(id)) {
+            let fate = writer.remove(stream.source);
+            stream.settle(fate);
+        }
+        let (written, unwritten) = (&stream.account.written, &stream.account.unwritten);
+        stream.before = Fate { written: written.load(Relaxed), unwritten: unwritten.load(Relaxed) };
+        Some(stream)
+    }
+
+    fn settle(&self) {
+        for (id, stream) in &self.streams {
+            if let Some(writer) = self.writers.get(&self.which(*id)) {
+                stream.settle(writer.fate(stream.source));
+            }
+        }
+    }
+
+    /// Finishes the files of agents that did not come back.
+    fn drop_gone(&mut self, journal: &Journal) {
+        let gone = |s: &Stream| s.ended.is_some_and(|ended| ended.elapsed() > LINGER);
+        let gone: Vec<u32> =
+            self.streams.iter().filter(|(_, s)| gone(s)).map(|(id, _)| *id).collect();
+        for id in gone {
+            self.forget(id);
+            if self.merged.is_none()
+                && let Some(mut writer) = self.writers.remove(&Which::Of(id))
+            {
+                writer.finish();
+                self.tell(Which::Of(id), &mut writer, journal);
+            }
+        }
+    }
+
+    /// Says what happened to files.
+    fn tell(&mut self, which: Which, writer: &mut Rotating, journal: &Journal) {
+        for event in writer.events() {
+            match event {
+                Event::Finished(file) => {
+                    let packets = plural(file.packets, "packet", "packets");
+                    journal.info(&format!("{}: complete, {packets}", file.path.display()));
+                }
+                // Every stream's writer meets the same full disk.
+                Event::Stopped { path, error } => {
+                    if self.stopped.is_empty() {
+                        journal.warn(&format!(
+                            "{}: cannot write: {error}; receiving goes on, what cannot be written \
+                             is counted",
+                            path.display()
+                        ));
+                    }
+                    self.stopped.insert(which);
+                }
+                Event::Resumed { .. } => {
+                    self.stopped.remove(&which);
+                    if self.stopped.is_empty() {
+                        let directory = self.directory.display();
+                        journal.info(&format!("{directory}: can be written to again"));
+                    }
+                }
+                Event::Removed(path) => {
+                    journal.info(&format!("{}: removed, to keep the total size", path.display()));
+                }
+                Event::Leftover(path) => {
+                    let path = path.display();
+                    journal.info(&format!("{path}: left by an earlier run, not finished"));
+                }
+            }
+        }
+    }
+
+    fn tell_all(&mut self, journal: &Journal) {
+        let mut writers = std::mem::take(&mut self.writers);
+        for (which, writer) in &mut writers {
+            self.tell(*which, writer, journal);
+        }
+        self.writers = writers;
+    }
+}
+
+impl Drain for Files {
+    fn begin(&mut self, begin: Begin) {
+        let id = begin.stream;
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.meta == begin.meta
+        {
+            stream.ended = None;
+            return;
+        }
+        // Another filter or link type is another interface of the file.
+        let before = self.forget(id).map(|s| s.before).unwrap_or_default();
+        let which = self.which(id);
+        let prefix = self.merged.as_ref().unwrap_or(&begin.label);
+        let writer = self.writers.entry(which).or_insert_with(|| {
+            Rotating::new(&self.directory, prefix, self.rotation, SystemTime::now())
+        });
+        let Begin { meta, account, .. } = begin;
+        // It fails for link types that nothing is captured with.
+        if let Ok(source) = writer.add(&meta) {
+            let stream = Stream { meta, account, source, before, ended: None };
+            self.streams.insert(id, stream);
+        }
+    }
+
+    fn packet(&mut self, stream: u32, record: &Record<'_>) {
+        let which = self.which(stream);
+        if let (Some(stream), Some(writer)) =
+            (self.streams.get(&stream), self.writers.get_mut(&which))
+        {
+            writer.write(stream.source, record);
+        }
+    }
+
+    fn summary(&mut self, stream: u32, summary: Summary) {
+        let which = self.which(stream);
+        if let (Some(stream), Some(writer)) =
+            (self.streams.get(&stream), self.writers.get_mut(&which))
+        {
+            writer.summarise(stream.source, summary);
+        }
+    }
+
+    fn end(&mut self, stream: u32) {
+        if let Some(stream) = self.streams.get_mut(&stream) {
+            stream.ended = Some(Instant::now());
+        }
+    }
+
+    fn tick(&mut self, journal: &Journal) {
+        if self.ticked.elapsed() < TICK {
+            return;
+        }
+        self.ticked = Instant::now();
+        let now = SystemTime::now();
+        self.writers.values_mut().for_each(|writer| writer.tick(now));
+        self.drop_gone(journal);
+        self.settle();
+        self.tell_all(journal);
+    }
+
+    fn pause(&mut self, journal: &Journal) {
+        self.tick(journal);
+    }
+
+    fn finish(&mut self, journal: &Journal) {
+        self.writers.values_mut().for_each(Rotating::finish);
+        self.settle();
+        self.tell_all(journal);
+    }
+}

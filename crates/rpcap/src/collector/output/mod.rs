@@ -1,0 +1,36 @@
+//! Where packets go: a queue and a thread for each output of the policy.
+
+mod batch;
+mod files;
+mod queue;
+mod stdout;
+mod thread;
+
+pub use self::batch::Batch;
+pub use self::files::Files;
+pub use self::queue::{Account, Begin, Outlet, Queue};
+pub use self::stdout::Stdout;
+pub use self::thread::Output;
+use super::journal::Journal;
+use crate::file::{Record, Summary};
+
+/// What an output does with packets. Called by the output's own thread only.
+///
+/// It counts every packet that it is given, in the stream's [`Account`], as written or not, at the
+/// latest when the stream ends or everything does.
+pub trait Drain: Send {
+    /// A capture begins. A stream may begin again, which goes on where it was.
+    fn begin(&mut self, begin: Begin);
+    /// A packet of a stream that has begun.
+    fn packet(&mut self, stream: u32, record: &Record<'_>);
+    /// What is known of a stream by now.
+    fn summary(&mut self, stream: u32, summary: Summary);
+    /// A capture is over.
+    fn end(&mut self, stream: u32);
+    /// Much was written: what is due by the clock is done.
+    fn tick(&mut self, journal: &Journal);
+    /// Nothing more is at hand: what was kept back is given on.
+    fn pause(&mut self, journal: &Journal);
+    /// Nothing more comes.
+    fn finish(&mut self, journal: &Journal);
+}

@@ -1,0 +1,273 @@
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rpcap_proto::wire::PacketHeader;
+
+use super::Batch;
+use crate::file::{Meta, Summary};
+
+/// A batch is given on when it has so many bytes.
+const FULL: usize = 256 * 1024;
+/// Buffers that are kept for the next batches.
+const SPARE: usize = 16;
+
+/// What became of a stream's packets after they had been received.
+///
+/// delivered = written + not written + overflowed + those still on their way
+#[derive(Debug, Default)]
+pub struct Account {
+    /// Packets in the output.
+    pub written: AtomicU64,
+    /// Packets that the output did not take: the disk is full, the reader has gone.
+    pub unwritten: AtomicU64,
+    /// Packets that found the queue to the output full.
+    pub overflowed: AtomicU64,
+}
+
+impl Account {
+    /// Packets whose way is over.
+    pub fn settled(&self) -> u64 {
+        self.written.load(Relaxed) + self.unwritten.load(Relaxed) + self.overflowed.load(Relaxed)
+    }
+}
+
+/// A stream as an output knows it.
+#[derive(Clone, Debug)]
+pub struct Begin {
+    /// Its number.
+    pub stream: u32,
+    /// What a file is called after it.
+    pub label: String,
+    /// What a file says of it.
+    pub meta: Meta,
+    /// Where its packets are counted.
+    pub account: Arc<Account>,
+}
+
+/// What a queue carries.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// A capture begins; its packets come later.
+    Begin(Begin),
+    /// Packets.
+    Packets(Batch),
+    /// What is known of a stream by now.
+    Summary(u32, Box<Summary>),
+    /// A capture is over.
+    End(u32),
+    /// Nothing more comes.
+    Finish,
+}
+
+/// From those who receive to the one who writes.
+///
+/// It never makes a receiver wait: what it has no room for is dropped and counted.
+#[derive(Debug)]
+pub struct Queue {
+    state: Mutex<State>,
+    ready: Condvar,
+    /// Bytes of packets that may wait.
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    messages: VecDeque<Message>,
+    bytes: usize,
+    spare: Vec<Vec<u8>>,
+    accounts: HashMap<u32, Arc<Account>>,
+}
+
+impl Queue {
+    /// A queue in which batches of so many bytes may wait.
+    pub fn new(limit: u64) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Self { state: Mutex::default(), ready: Condvar::new(), limit }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Announces a stream. Comes before any packet of it.
+    pub fn begin(&self, begin: Begin) {
+        let mut state = self.lock();
+        state.accounts.insert(begin.stream, Arc::clone(&begin.account));
+        state.messages.push_back(Message::Begin(begin));
+        drop(state);
+        self.ready.notify_one();
+    }
+
+    /// Tells what is known of a stream by now.
+    pub fn summarise(&self, stream: u32, summary: Summary) {
+        self.lock().messages.push_back(Message::Summary(stream, Box::new(summary)));
+    }
+
+    /// Tells that a capture is over. Its packets were all given before.
+    pub fn end(&self, stream: u32) {
+        self.lock().messages.push_back(Message::End(stream));
+        self.ready.notify_one();
+    }
+
+    /// Tells that nothing more comes.
+    pub fn finish(&self) {
+        self.lock().messages.push_back(Message::Finish);
+        self.ready.notify_one();
+    }
+
+    /// Gives a batch on, or drops it; an empty one comes back.
+    fn give(&self, batch: Batch) -> Batch {
+        let mut state = self.lock();
+        let room = batch.room();
+        if state.bytes + room > self.limit {
+            for (stream, ..) in batch.iter() {
+                if let Some(account) = state.accounts.get(&stream) {
+                    account.overflowed.fetch_add(1, Relaxed);
+                }
+            }
+            return Batch::reusing(batch.into_bytes());
+        }
+        state.bytes += room;
+        state.messages.push_back(Message::Packets(batch));
+        let spare = state.spare.pop().unwrap_or_default();
+        drop(state);
+        self.ready.notify_one();
+        Batch::reusing(spare)
+    }
+
+    /// The next message; `None` if none comes for so long.
+    pub(super) fn take(&self, wait: Duration) -> Option<Message> {
+        let state = self.lock();
+        let waited = self.ready.wait_timeout_while(state, wait, |s| s.messages.is_empty());
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.messages.pop_front()
+    }
+
+    /// Takes a batch back that was written.
+    pub(super) fn give_back(&self, batch: Batch) {
+        let mut state = self.lock();
+        state.bytes -= batch.room();
+        if state.spare.len() < SPARE {
+            state.spare.push(batch.into_bytes());
+        }
+    }
+
+    /// Bytes of batches that wait.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+}
+
+/// One receiver's way into a queue.
+#[derive(Debug)]
+pub struct Outlet {
+    queue: Arc<Queue>,
+    batch: Batch,
+}
+
+impl Outlet {
+    /// A way into `queue`.
+    pub fn new(queue: Arc<Queue>) -> Self {
+        Self { queue, batch: Batch::default() }
+    }
+
+    /// Whether it leads into this queue.
+    pub fn leads_to(&self, queue: &Arc<Queue>) -> bool {
+        Arc::ptr_eq(&self.queue, queue)
+    }
+
+    /// Whether packets wait here.
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// Takes a packet along.
+    #[inline]
+    pub fn push(&mut self, stream: u32, header: &PacketHeader, data: &[u8]) {
+        self.batch.push(stream, header, data);
+        if self.batch.len() >= FULL {
+            self.flush();
+        }
+    }
+
+    /// Gives on what was gathered.
+    pub fn flush(&mut self) {
+        if !self.batch.is_empty() {
+            self.batch = self.queue.give(std::mem::take(&mut self.batch));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: u64 = 4096;
+
+    fn begin(queue: &Queue, stream: u32) -> Arc<Account> {
+        let account = Arc::new(Account::default());
+        let begin = Begin {
+            stream,
+            label: String::new(),
+            meta: Meta::default(),
+            account: Arc::clone(&account),
+        };
+        queue.begin(begin);
+        account
+    }
+
+    fn take(queue: &Queue) -> Option<Message> {
+        queue.take(Duration::ZERO)
+    }
+
+    #[test]
+    fn packets_come_out_as_they_went_in() {
+        let queue = Arc::new(Queue::new(LIMIT));
+        begin(&queue, 7);
+        let mut outlet = Outlet::new(Arc::clone(&queue));
+        let header = PacketHeader { secs: 1, micros: 2, caplen: 3, len: 4, npkt: 5 };
+        outlet.push(7, &header, b"abc");
+        outlet.push(8, &PacketHeader { caplen: 0, ..header }, b"");
+        assert!(!outlet.is_empty());
+        outlet.flush();
+        assert!(matches!(take(&queue), Some(Message::Begin(_))));
+        let Some(Message::Packets(batch)) = take(&queue) else { panic!("no packets") };
+        let packets: Vec<_> = batch.iter().collect();
+        assert_eq!(packets[0], (7, header, &b"abc"[..]));
+        assert_eq!((packets[1].0, packets.len()), (8, 2));
+        queue.give_back(batch);
+        assert_eq!(queue.bytes(), 0);
+        assert!(take(&queue).is_none());
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted_for_whom_it_was() {
+        let queue = Arc::new(Queue::new(LIMIT));
+        let (a, b) = (begin(&queue, 1), begin(&queue, 2));
+        let mut outlet = Outlet::new(Arc::clone(&queue));
+        let mut given = 0;
+        for _ in 0..100 {
+            outlet.push(1, &PacketHeader::default(), &[0; 100]);
+            outlet.push(2, &PacketHeader::default(), &[0; 100]);
+            outlet.flush();
+            given += 1;
+        }
+        assert!(queue.bytes() <= LIMIT as usize);
+        let mut waiting = 0;
+        while let Some(message) = take(&queue) {
+            if let Message::Packets(batch) = message {
+                waiting += batch.iter().filter(|(stream, ..)| *stream == 1).count() as u64;
+                queue.give_back(batch);
+            }
+        }
+        assert!(waiting > 0);
+        assert_eq!(a.overflowed.load(Relaxed) + waiting, given);
+        assert_eq!(b.settled() + waiting, given);
+        // There is room again.
+        outlet.push(1, &PacketHeader::default(), &[0; 100]);
+        outlet.flush();
+        assert_eq!(a.settled() + waiting, given);
+    }
+}

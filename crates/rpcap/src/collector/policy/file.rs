@@ -1,0 +1,315 @@
+//! The file's grammar: TOML, every key checked, every mistake told with its line.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fmt::Display;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rpcap_proto::wire::{SNAPLEN_MAX, StartFlags};
+use serde::Deserialize;
+use toml::Spanned;
+use wildmatch::WildMatch;
+
+use super::plan::{Destination, OutputPlan, Plan, Wanted};
+use super::{Action, Rule};
+use crate::client::{Credentials, Transport};
+use crate::values;
+
+/// What may wait for a disk unless it is said.
+const QUEUE: u64 = 64_000_000;
+/// Less could not hold what one receiver gives on at once.
+const SMALLEST_QUEUE: u64 = 2_000_000;
+/// A smaller file is mostly its beginning and its end.
+const SMALLEST_FILE: u64 = 64_000;
+/// The longest password that the protocol carries.
+const LONGEST_PASSWORD: u64 = 65_535;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    output: BTreeMap<String, Output>,
+    #[serde(default)]
+    agent: Vec<Agent>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Output {
+    directory: Option<PathBuf>,
+    standard_output: Option<bool>,
+    merged: Option<bool>,
+    file_size: Option<Spanned<String>>,
+    file_time: Option<Spanned<String>>,
+    total_size: Option<Spanned<String>>,
+    compress: Option<Compress>,
+    queue: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+enum Compress {
+    None,
+    Zstd,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Agent {
+    name: Option<String>,
+    #[serde(default)]
+    address: Vec<Spanned<String>>,
+    #[serde(default)]
+    host: Vec<String>,
+    #[serde(default)]
+    device: Vec<String>,
+    action: Option<ActionWord>,
+    interfaces: Option<Spanned<Vec<String>>>,
+    filter: Option<String>,
+    snaplen: Option<Spanned<u32>>,
+    sampling: Option<Spanned<String>>,
+    transport: Option<TransportWord>,
+    promiscuous: Option<bool>,
+    direction: Option<DirectionWord>,
+    output: Option<Spanned<String>>,
+    user: Option<String>,
+    password_file: Option<Spanned<PathBuf>>,
+    password_variable: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ActionWord {
+    Capture,
+    Reject,
+    Dismiss,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum TransportWord {
+    Tcp,
+    Udp,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum DirectionWord {
+    Both,
+    In,
+    Out,
+}
+
+/// The rules of a text, or where it is wrong and why.
+pub(super) fn parse(text: &str, directory: &Path) -> Result<Vec<Rule>, String> {
+    let file: File = toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())?;
+    let reader = Reader { text, directory };
+    let mut outputs = BTreeMap::new();
+    for (name, output) in file.output {
+        outputs.insert(name.clone(), Arc::new(reader.output(name, output)?));
+    }
+    exclusive(&outputs)?;
+    if file.agent.is_empty() {
+        return Err("there is no [[agent]]: nobody could be captured from".to_owned());
+    }
+    let agents = file.agent.into_iter().enumerate();
+    agents.map(|(n, agent)| reader.rule(n, agent, &outputs)).collect()
+}
+
+/// Two outputs in one place would remove each other's files, or mix their streams.
+fn exclusive(outputs: &BTreeMap<String, Arc<OutputPlan>>) -> Result<(), String> {
+    let mut places = BTreeMap::new();
+    for (name, output) in outputs {
+        if let Some(other) = places.insert(output.destination.to_string(), name) {
+            return Err(format!(
+                "outputs \"{other}\" and \"{name}\" both write to {}",
+                output.destination
+            ));
+        }
+    }
+    Ok(())
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    directory: &'a Path,
+}
+
+impl Reader<'_> {
+    /// A mistake at a value, with its line.
+    fn wrong<T>(&self, at: &Spanned<T>, why: impl Display) -> String {
+        let before = self.text.get(..at.span().start).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
+        format!("line {line}, column {column}: {why}")
+    }
+
+    /// A value that is read from its text.
+    fn value<T>(
+        &self,
+        text: &Option<Spanned<String>>,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, String> {
+        let read = |text: &Spanned<String>| read(text.as_ref()).map_err(|e| self.wrong(text, e));
+        text.as_ref().map(read).transpose()
+    }
+
+    fn output(&self, name: String, output: Output) -> Result<OutputPlan, String> {
+        let wrong = |why: &str| format!("[output.{name}]: {why}");
+        let stream = output.standard_output == Some(true);
+        let destination = match output.directory {
+            Some(_) if stream => return Err(wrong("directory or standard-output, not both")),
+            Some(directory) => Destination::Directory(self.directory.join(directory)),
+            None if stream => Destination::StandardOutput,
+            None => return Err(wrong("directory or standard-output is missing")),
+        };
+        let at_least = |least: u64| {
+            move |text: &str| match values::size(text)? {
+                n if n < least => Err(format!("at least {least} bytes are wanted")),
+                n => Ok(n),
+            }
+        };
+        let plan = OutputPlan {
+            destination,
+            merged: stream || output.merged == Some(true),
+            file_size: self.value(&output.file_size, at_least(SMALLEST_FILE))?,
+            file_time: self.value(&output.file_time, values::time)?,
+            total_size: self.value(&output.total_size, at_least(SMALLEST_FILE))?,
+            compress: output.compress == Some(Compress::Zstd),
+            queue: self.value(&output.queue, at_least(SMALLEST_QUEUE))?.unwrap_or(QUEUE),
+            name: name.clone(),
+        };
+        let rotated = plan.file_size.is_some() || plan.file_time.is_some();
+        if stream && (rotated || plan.total_size.is_some() || plan.compress) {
+            return Err(wrong("standard output has no files to limit or to compress"));
+        }
+        if plan.total_size.is_some() && !rotated {
+            return Err(wrong("total-size needs file-size or file-time: whole files are removed"));
+        }
+        Ok(plan)
+    }
+
+    fn rule(
+        &self,
+        index: usize,
+        agent: Agent,
+        outputs: &BTreeMap<String, Arc<OutputPlan>>,
+    ) -> Result<Rule, String> {
+        let name = agent.name.clone().unwrap_or_else(|| format!("agent {}", index + 1));
+        let addresses =
+            agent.address.iter().map(|a| a.as_ref().parse().map_err(|e: String| self.wrong(a, e)));
+        let action = match agent.action {
+            Some(ActionWord::Reject) => Action::Reject,
+            Some(ActionWord::Dismiss) => Action::Dismiss,
+            None | Some(ActionWord::Capture) => {
+                Action::Capture(Arc::new(self.plan(&name, &agent, outputs)?))
+            }
+        };
+        let credentials =
+            self.credentials(agent.user, agent.password_file, agent.password_variable)?;
+        Ok(Rule {
+            name,
+            addresses: addresses.collect::<Result<_, _>>()?,
+            hosts: agent.host,
+            devices: agent.device.iter().map(|d| WildMatch::new(d)).collect(),
+            action,
+            credentials,
+        })
+    }
+
+    fn plan(
+        &self,
+        name: &str,
+        agent: &Agent,
+        outputs: &BTreeMap<String, Arc<OutputPlan>>,
+    ) -> Result<Plan, String> {
+        let output = match &agent.output {
+            Some(name) => match outputs.get(name.as_ref()) {
+                Some(output) => output,
+                None => {
+                    let why = format!("there is no [output.{}]", name.as_ref());
+                    return Err(self.wrong(name, why));
+                }
+            },
+            None => match outputs.values().next() {
+                // One output is everybody's.
+                Some(only) if outputs.len() == 1 => only,
+                _ => return Err(format!("{name}: output is missing: which [output.NAME]?")),
+            },
+        };
+        let default = Plan::everything(Arc::clone(output));
+        Ok(Plan {
+            interfaces: match &agent.interfaces {
+                Some(list) if list.as_ref().is_empty() => {
+                    return Err(self.wrong(list, "an interface is wanted"));
+                }
+                Some(list) => list.as_ref().iter().map(|i| wanted(i)).collect(),
+                None => default.interfaces,
+            },
+            filter: agent.filter.clone().unwrap_or_default(),
+            snaplen: match &agent.snaplen {
+                Some(n) if !(1..=SNAPLEN_MAX).contains(n.as_ref()) => {
+                    return Err(self.wrong(n, format!("1 to {SNAPLEN_MAX} is wanted")));
+                }
+                Some(n) => *n.as_ref(),
+                None => default.snaplen,
+            },
+            sampling: self.value(&agent.sampling, values::sampling)?.unwrap_or_default(),
+            transport: match agent.transport {
+                Some(TransportWord::Tcp) => Transport::Tcp,
+                Some(TransportWord::Udp) => Transport::Udp,
+                None => default.transport,
+            },
+            promiscuous: agent.promiscuous.unwrap_or(default.promiscuous),
+            direction: match agent.direction {
+                Some(DirectionWord::In) => StartFlags::INBOUND,
+                Some(DirectionWord::Out) => StartFlags::OUTBOUND,
+                Some(DirectionWord::Both) | None => StartFlags::default(),
+            },
+            output: default.output,
+        })
+    }
+
+    fn credentials(
+        &self,
+        user: Option<String>,
+        file: Option<Spanned<PathBuf>>,
+        variable: Option<Spanned<String>>,
+    ) -> Result<Credentials, String> {
+        let password = match (&user, file, variable) {
+            (None, None, None) => return Ok(Credentials::Null),
+            (None, Some(at), _) => return Err(self.wrong(&at, "a password without a user")),
+            (None, _, Some(at)) => return Err(self.wrong(&at, "a password without a user")),
+            (_, Some(file), None) => {
+                let path = self.directory.join(file.as_ref());
+                let read = first_line(&path);
+                read.map_err(|e| self.wrong(&file, format!("{}: {e}", path.display())))?
+            }
+            (_, None, Some(name)) => env::var(name.as_ref())
+                .map_err(|e| self.wrong(&name, format!("{}: {e}", name.as_ref())))?,
+            (_, Some(at), Some(_)) => {
+                return Err(self.wrong(&at, "password-file or password-variable, not both"));
+            }
+            (Some(user), None, None) => {
+                return Err(format!(
+                    "user \"{user}\" has neither password-file nor password-variable"
+                ));
+            }
+        };
+        Ok(Credentials::Password { user: user.unwrap_or_default(), password })
+    }
+}
+
+fn wanted(text: &str) -> Wanted {
+    let Ok(wanted) = text.parse();
+    wanted
+}
+
+fn first_line(path: &Path) -> std::io::Result<String> {
+    let mut line = String::new();
+    let file = std::fs::File::open(path)?;
+    BufReader::new(file.take(LONGEST_PASSWORD + 2)).read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}

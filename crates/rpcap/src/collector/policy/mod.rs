@@ -1,0 +1,160 @@
+//! The policy: which agents may send, what is captured from each, and where it goes.
+//!
+//! Rules are tried in the order of the file; the first that fits decides. What an agent gets is a
+//! [`Plan`]; two plans that are equal are the same capture, so that a policy that was read again
+//! disturbs nobody whom it does not concern.
+
+mod file;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rpcap_proto::prefix::Prefix;
+use wildmatch::WildMatch;
+
+pub use self::plan::{Destination, OutputPlan, Plan, Wanted};
+use crate::client::Credentials;
+
+/// Why a policy cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// The file cannot be read.
+    #[error("cannot read the policy {}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file says something that is no policy.
+    #[error("{}: {text}", path.display())]
+    Wrong {
+        /// Which file.
+        path: PathBuf,
+        /// Where and what, with the line.
+        text: String,
+    },
+}
+
+/// What is done with an agent that a rule is about.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// It is captured from.
+    Capture(Arc<Plan>),
+    /// It is turned away, and may try again.
+    Reject,
+    /// It is sent CLOSE: ExtraHop's and libpcap's daemons do not come back before they are
+    /// restarted.
+    Dismiss,
+}
+
+/// One `[[agent]]` of the file.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// What it is called in messages.
+    pub name: String,
+    addresses: Vec<Prefix>,
+    hosts: Vec<String>,
+    devices: Vec<WildMatch>,
+    /// What becomes of the agent.
+    pub action: Action,
+    /// How to authenticate to it.
+    pub credentials: Credentials,
+}
+
+impl Rule {
+    /// Whether the rule is about an agent at this address, which has these names.
+    fn is_about(&self, address: IpAddr, names: &Names) -> bool {
+        let anybody = self.addresses.is_empty() && self.hosts.is_empty();
+        anybody
+            || self.addresses.iter().any(|p| p.contains(address))
+            || self.hosts.iter().any(|host| names.is(host, address))
+    }
+
+    /// Whether the rule is about an agent with this preselected device.
+    fn is_about_device(&self, preselected: Option<&str>) -> bool {
+        self.devices.is_empty()
+            || preselected.is_some_and(|name| self.devices.iter().any(|d| d.matches(name)))
+    }
+}
+
+/// The addresses of the hosts that a policy names, as they were last looked up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names(BTreeMap<String, Vec<IpAddr>>);
+
+impl Names {
+    /// Takes what a look-up found.
+    pub fn insert(&mut self, host: String, addresses: Vec<IpAddr>) {
+        self.0.insert(host, addresses);
+    }
+
+    /// Whether the address is one of the host's.
+    pub fn is(&self, host: &str, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.get(host).is_some_and(|a| a.iter().any(|a| a.to_canonical() == address))
+    }
+}
+
+/// A policy as loaded.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    rules: Vec<Rule>,
+}
+
+impl Policy {
+    /// Reads a file, and the passwords that it refers to.
+    pub fn load(path: &Path) -> Result<Self, PolicyError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| PolicyError::Read { path: path.to_owned(), source })?;
+        let directory = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&text, directory)
+            .map_err(|text| PolicyError::Wrong { path: path.to_owned(), text })
+    }
+
+    /// Reads a text. File names in it are relative to `directory`. The error says where it is
+    /// wrong.
+    pub fn parse(text: &str, directory: &Path) -> Result<Self, String> {
+        file::parse(text, directory).map(|rules| Self { rules })
+    }
+
+    /// Where packets go, each once.
+    pub fn outputs(&self) -> impl Iterator<Item = &Arc<OutputPlan>> {
+        let used = self.rules.iter().filter_map(|rule| match &rule.action {
+            Action::Capture(plan) => Some(&plan.output),
+            Action::Reject | Action::Dismiss => None,
+        });
+        let mut seen = std::collections::HashSet::new();
+        used.filter(move |output| seen.insert(*output))
+    }
+
+    /// The hosts that are named.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().flat_map(|rule| rule.hosts.iter().map(String::as_str))
+    }
+
+    /// The first name of a host that an agent at this address has.
+    pub fn host_of(&self, address: IpAddr, names: &Names) -> Option<&str> {
+        self.hosts().find(|host| names.is(host, address))
+    }
+
+    /// The rule that says how to authenticate to an agent at this address, if any is about it.
+    pub fn rule_for(&self, address: IpAddr, names: &Names) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.is_about(address, names))
+    }
+
+    /// The rule for an agent at this address that offers this preselected device, or none.
+    pub fn rule_for_device(
+        &self,
+        address: IpAddr,
+        names: &Names,
+        preselected: Option<&str>,
+    ) -> Option<&Rule> {
+        let mut rules = self.rules.iter();
+        rules.find(|r| r.is_about(address, names) && r.is_about_device(preselected))
+    }
+}

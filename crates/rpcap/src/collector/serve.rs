@@ -1,0 +1,104 @@
+//! Where the status is to be had: a local socket, and HTTP for a scraper.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::metrics;
+use super::shared::Shared;
+use super::status::Status;
+
+/// How long a reader may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// The longest head of a request.
+const HEAD: u64 = 8192;
+/// How long nothing is accepted after the system could not.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Answers every connection to a local socket with the status as JSON. Ends with the runtime.
+#[cfg(unix)]
+pub fn status(path: &std::path::Path, shared: Arc<Shared>) -> io::Result<()> {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    // One that a collector left that was killed.
+    if path.symlink_metadata().is_ok_and(|m| m.file_type().is_socket()) {
+        match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+            Err(_) => std::fs::remove_file(path)?,
+        }
+    }
+    let listener = tokio::net::UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    tokio::spawn(async move {
+        loop {
+            let Ok((mut stream, _)) = listener.accept().await else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            let shared = Arc::clone(&shared);
+            tokio::spawn(async move {
+                let mut text = serde_json::to_vec(&Status::of(&shared)).unwrap_or_default();
+                text.push(b'\n');
+                let _ = tokio::time::timeout(DEADLINE, stream.write_all(&text)).await;
+            });
+        }
+    });
+    Ok(())
+}
+
+/// Answers `GET /metrics`. Ends with the runtime.
+pub fn metrics(listener: TcpListener, shared: Arc<Shared>) {
+    tokio::spawn(async move {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            let shared = Arc::clone(&shared);
+            // A scraper that breaks off has had its chance.
+            tokio::spawn(async move {
+                let _ = tokio::time::timeout(DEADLINE, answer(stream, &shared)).await;
+            });
+        }
+    });
+}
+
+async fn answer(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    shared: &Shared,
+) -> io::Result<()> {
+    let head = head(&mut stream).await?;
+    let mut words = head.split(|b| *b == b' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let path = target.split(|b| *b == b'?').next().unwrap_or_default();
+    let (status, kind, body) = match (method, path) {
+        (b"GET", b"/metrics") => match metrics::text(&Status::of(shared)) {
+            Ok(text) => ("200 OK", metrics::CONTENT_TYPE, text),
+            Err(_) => ("500 Internal Server Error", "text/plain", String::new()),
+        },
+        (b"GET", _) => ("404 Not Found", "text/plain", "metrics are at /metrics\n".to_owned()),
+        _ => ("405 Method Not Allowed", "text/plain", String::new()),
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(body.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+/// The head of a request.
+async fn head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut stream = stream.take(HEAD);
+    let mut head = Vec::new();
+    while !head.windows(4).any(|w| w == b"\r\n\r\n") {
+        if stream.read_buf(&mut head).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(head)
+}

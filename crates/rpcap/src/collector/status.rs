@@ -1,0 +1,154 @@
+//! What is going on, for people and for programs.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::shared::Shared;
+use super::stream::{Phase, Stream, Totals};
+use super::udp::Sums;
+
+/// Everything, at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// When, in seconds since 1970.
+    pub time: f64,
+    /// Connections of agents, and what became of them.
+    pub connections: Connections,
+    /// Datagrams, whoever sent them.
+    pub datagrams: Sums,
+    /// Where packets go.
+    pub outputs: Vec<OutputStatus>,
+    /// Interfaces of agents.
+    pub agents: Vec<AgentStatus>,
+    /// Agents that nothing is captured from.
+    pub waiting: Vec<Waiting>,
+    /// Interfaces that are no longer in the list, because too many agents came and went.
+    pub forgotten: u64,
+}
+
+/// Connections of agents.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Connections {
+    /// Accepted.
+    pub accepted: u64,
+    /// Of those, turned away by the policy.
+    pub rejected: u64,
+    /// Of those, turned away for want of room.
+    pub surplus: u64,
+    /// Of those, the ones that were no agents, or did not let the collector in.
+    pub failed: u64,
+}
+
+/// An output.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OutputStatus {
+    /// Its name in the policy.
+    pub name: String,
+    /// The place.
+    pub destination: String,
+    /// Bytes that wait to be written.
+    pub queued_bytes: usize,
+}
+
+/// An interface of an agent, and its ledger.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AgentStatus {
+    /// The agent's host by name, or else its address.
+    pub agent: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Where its control connection comes from.
+    pub peer: SocketAddr,
+    /// The interface.
+    pub interface: String,
+    /// Which of several hosts behind the address, from 0.
+    pub ordinal: u32,
+    /// How it is.
+    pub state: Phase,
+    /// Since when, in seconds since 1970.
+    pub since: f64,
+    /// Why nothing is captured, if nothing is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// The sums of all captures.
+    #[serde(flatten)]
+    pub totals: Totals,
+    /// Packets in the output.
+    pub written: u64,
+    /// Packets that the output did not take.
+    pub not_written: u64,
+    /// Packets that found the queue to the output full.
+    pub overflowed: u64,
+}
+
+/// An agent that nothing is captured from.
+#[derive(Clone, Debug, Serialize)]
+pub struct Waiting {
+    /// Where its control connection comes from.
+    pub peer: SocketAddr,
+    /// Why.
+    pub reason: String,
+}
+
+impl Status {
+    /// How things are now.
+    pub fn of(shared: &Shared) -> Self {
+        let t = &shared.totals;
+        let mut datagrams = Sums::default();
+        shared.ports.receivers().iter().for_each(|r| datagrams.add(&r.counts));
+        let outputs = shared.outputs.running();
+        let waiting = shared.registry.waiting().into_iter();
+        Self {
+            time: seconds(SystemTime::now()),
+            connections: Connections {
+                accepted: t.connections.load(Relaxed),
+                rejected: t.rejected.load(Relaxed),
+                surplus: t.surplus.load(Relaxed),
+                failed: t.failed.load(Relaxed),
+            },
+            datagrams,
+            outputs: outputs
+                .iter()
+                .map(|o| OutputStatus {
+                    name: o.plan.name.clone(),
+                    destination: o.plan.destination.to_string(),
+                    queued_bytes: o.queue.bytes(),
+                })
+                .collect(),
+            agents: shared.registry.streams().iter().map(|s| AgentStatus::of(s)).collect(),
+            waiting: waiting.map(|(peer, reason)| Waiting { peer, reason }).collect(),
+            forgotten: shared.registry.forgotten(),
+        }
+    }
+}
+
+impl AgentStatus {
+    fn of(stream: &Stream) -> Self {
+        let totals = stream.totals();
+        let (account, live) = (&stream.account, stream.live());
+        Self {
+            agent: stream.host.clone(),
+            address: stream.key.agent,
+            peer: live.peer,
+            interface: stream.key.interface.clone(),
+            ordinal: stream.key.ordinal,
+            state: live.phase,
+            since: seconds(live.since),
+            reason: live.reason.clone(),
+            totals,
+            written: account.written.load(Relaxed),
+            not_written: account.unwritten.load(Relaxed),
+            overflowed: account.overflowed.load(Relaxed),
+        }
+    }
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}

@@ -1,0 +1,319 @@
+//! What an interface of an agent has sent, over all the sessions it took.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::flow::Flow;
+use super::output::Account;
+use crate::data::Received;
+use crate::file::Summary;
+use crate::ledger::{DaemonCounts, Ledger, Told, Verdict};
+use crate::text::harmless;
+
+/// What a stream is known by: an agent that comes back goes on where it was.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The agent's address.
+    pub agent: IpAddr,
+    /// The interface.
+    pub interface: String,
+    /// 0, or more where several hosts come from one address.
+    pub ordinal: u32,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.agent, harmless(self.interface.as_bytes()))?;
+        match self.ordinal {
+            0 => Ok(()),
+            n => write!(f, " #{}", n + 1),
+        }
+    }
+}
+
+/// How a stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// A capture runs.
+    Capturing,
+    /// The agent is connected, but nothing can be captured now.
+    Waiting,
+    /// The agent has gone.
+    Gone,
+}
+
+/// The sums of a stream's captures, in packets.
+///
+/// received = dropped + captured, captured = unsent + sent, sent = delivered + lost
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Totals {
+    /// Captures.
+    pub captures: u64,
+    /// Of those, the ones whose agent did not tell its counters at the end: what is said of them
+    /// is the least that can be.
+    pub uncertain: u64,
+    /// Of those, the ones whose agent contradicted itself or the packets.
+    pub broken: u64,
+    /// Passed the agent's filter.
+    pub received: u64,
+    /// Dropped by the agent's kernel.
+    pub dropped: u64,
+    /// Dropped by the interface, before the filter.
+    pub if_dropped: u64,
+    /// Taken by the agent.
+    pub captured: u64,
+    /// Taken and not sent: sampled out, withheld, impossible.
+    pub unsent: u64,
+    /// Sent.
+    pub sent: u64,
+    /// Arrived here, each once.
+    pub delivered: u64,
+    /// Sent and not arrived.
+    pub lost: u64,
+    /// Bytes of the packets that arrived.
+    pub bytes: u64,
+    /// Datagrams that did not arrive, where they are numbered.
+    pub datagrams_lost: u64,
+    /// Datagrams that came and made no sense.
+    pub malformed: u64,
+}
+
+impl Totals {
+    /// Adds a capture.
+    pub fn add(&mut self, ledger: &Ledger) {
+        let (daemon, r) = (ledger.daemon(), &ledger.received);
+        self.captures += 1;
+        match ledger.verdict() {
+            Verdict::Holds => {}
+            Verdict::HoldsAsFarAsKnown => self.uncertain += 1,
+            Verdict::Broken(_) => self.broken += 1,
+        }
+        self.received += daemon.received;
+        self.dropped += daemon.dropped;
+        self.if_dropped += daemon.if_dropped;
+        self.captured += ledger.captured();
+        self.unsent += ledger.unsent();
+        self.sent += daemon.sent;
+        self.delivered += ledger.delivered();
+        self.lost += ledger.lost();
+        self.bytes += r.bytes;
+        self.datagrams_lost += r.udpstr.lost;
+        self.malformed += r.malformed + r.udpstr.malformed;
+    }
+
+    /// Whether every packet is accounted for.
+    pub fn balanced(&self) -> bool {
+        self.broken == 0
+            && self.received == self.dropped + self.captured
+            && self.captured == self.unsent + self.sent
+            && self.sent == self.delivered + self.lost
+    }
+}
+
+/// What changes while a stream lives.
+#[derive(Debug)]
+pub struct Live {
+    /// How it is.
+    pub phase: Phase,
+    /// Since when.
+    pub since: SystemTime,
+    /// Why nothing is captured, if nothing is.
+    pub reason: String,
+    /// The agent's end of the control connection.
+    pub peer: SocketAddr,
+    /// The capture that runs.
+    pub flow: Option<Arc<Flow>>,
+    /// The counters that its agent told last.
+    pub told: Option<DaemonCounts>,
+    /// The captures that are over.
+    pub past: Totals,
+}
+
+/// An interface of an agent.
+#[derive(Debug)]
+pub struct Stream {
+    /// Its number in batches.
+    pub id: u32,
+    /// What it is known by.
+    pub key: Key,
+    /// The name of the agent's host, if the policy has one, or else its address.
+    pub host: String,
+    /// What a file of it is called: harmless in every file system.
+    pub label: String,
+    /// What became of its packets here.
+    pub account: Arc<Account>,
+    /// Since when it is known.
+    pub first_seen: SystemTime,
+    live: Mutex<Live>,
+}
+
+impl Stream {
+    /// A new stream of the agent at `peer`.
+    pub fn new(id: u32, key: Key, host: String, peer: SocketAddr) -> Self {
+        let live = Live {
+            phase: Phase::Waiting,
+            since: SystemTime::now(),
+            reason: String::new(),
+            peer,
+            flow: None,
+            told: None,
+            past: Totals::default(),
+        };
+        let label = label(&host, &key);
+        let (account, first_seen) = (Arc::default(), SystemTime::now());
+        Self { id, key, host, label, account, first_seen, live: Mutex::new(live) }
+    }
+
+    /// What changes.
+    pub fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes over into another phase.
+    pub fn enter(&self, phase: Phase, reason: impl Into<String>) {
+        let mut live = self.live();
+        if live.phase != phase {
+            live.since = SystemTime::now();
+        }
+        live.phase = phase;
+        live.reason = reason.into();
+    }
+
+    /// A capture is over.
+    pub fn close(&self, ledger: &Ledger) {
+        let mut live = self.live();
+        live.past.add(ledger);
+        live.flow = None;
+        live.told = None;
+    }
+
+    /// The sums up to now, those of the running capture as far as they are known.
+    pub fn totals(&self) -> Totals {
+        let live = self.live();
+        let mut totals = live.past;
+        if let Some(flow) = &live.flow {
+            let (packets, gaps) = (flow.gauge.packets(), flow.gauge.gaps());
+            let received = Received {
+                packets,
+                bytes: flow.gauge.bytes(),
+                last_number: packets + gaps,
+                ..Received::default()
+            };
+            let told = live.told.map_or(Told::Nothing, Told::Before);
+            totals.add(&Ledger { told, sampled: false, received });
+        }
+        totals
+    }
+
+    /// What a file says of it.
+    pub fn summary(&self) -> Summary {
+        let t = self.totals();
+        let known = t.uncertain < t.captures || t.received > 0;
+        let nanos = |time: SystemTime| {
+            let since = time.duration_since(UNIX_EPOCH).ok()?;
+            u64::try_from(since.as_nanos()).ok()
+        };
+        Summary {
+            start: nanos(self.first_seen),
+            end: nanos(SystemTime::now()),
+            received: known.then_some(t.received),
+            if_dropped: known.then_some(t.if_dropped),
+            filter_accepted: known.then_some(t.received),
+            os_dropped: known.then_some(t.dropped),
+            delivered: Some(t.delivered),
+            comment: format!(
+                "of all files: received {} = dropped {} + captured {}; captured = unsent {} + \
+                 sent {}; sent = delivered {} + lost {}",
+                t.received, t.dropped, t.captured, t.unsent, t.sent, t.delivered, t.lost
+            ),
+        }
+    }
+
+    /// The ledger as one line.
+    pub fn ledger_line(&self) -> String {
+        let (t, a) = (self.totals(), &self.account);
+        let (written, unwritten, overflowed) =
+            (a.written.load(Relaxed), a.unwritten.load(Relaxed), a.overflowed.load(Relaxed));
+        let here = written + unwritten + overflowed == t.delivered;
+        let balanced = match (t.balanced() && here, t.uncertain) {
+            (false, _) => "no",
+            (true, 0) => "yes",
+            // Some daemons forget their counters with the capture.
+            (true, _) => "as-far-as-known",
+        };
+        format!(
+            "agent={} interface={} captures={} received={} dropped={} captured={} unsent={} \
+             sent={} lost={} delivered={} written={written} not-written={unwritten} \
+             overflowed={overflowed} if-dropped={} datagrams-lost={} malformed={} bytes={} \
+             balanced={balanced}",
+            self.host,
+            harmless(self.key.interface.as_bytes()).replace(' ', "\\x20"),
+            t.captures,
+            t.received,
+            t.dropped,
+            t.captured,
+            t.unsent,
+            t.sent,
+            t.lost,
+            t.delivered,
+            t.if_dropped,
+            t.datagrams_lost,
+            t.malformed,
+            t.bytes,
+        )
+    }
+}
+
+fn label(host: &str, key: &Key) -> String {
+    let plain = |text: &str| -> String {
+        let keep = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        // An address of IPv6 stays readable, and a name cannot lead anywhere else.
+        let text: String = text.chars().map(|c| if keep(c) { c } else { '-' }).collect();
+        text.trim_start_matches('.').chars().take(64).collect()
+    };
+    let mut label = format!("{}_{}", plain(host), plain(&key.interface));
+    if key.ordinal > 0 {
+        label.push_str(&format!("_{}", key.ordinal + 1));
+    }
+    label
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(host: &str, interface: &str, ordinal: u32) -> Stream {
+        let agent = "192.0.2.1".parse().unwrap();
+        let key = Key { agent, interface: interface.to_owned(), ordinal };
+        Stream::new(1, key, host.to_owned(), (agent, 1).into())
+    }
+
+    #[test]
+    fn no_name_leads_out_of_the_directory() {
+        assert_eq!(stream("web.example", "eth0", 0).label, "web.example_eth0");
+        assert_eq!(stream("2001:db8::1", "../../etc", 1).label, "2001-db8--1_-..-etc_2");
+        assert_eq!(stream("a", "x/\0\u{202e}", 0).label, "a_x---");
+        assert!(stream("a", &"y".repeat(1000), 0).label.len() < 100);
+    }
+
+    #[test]
+    fn a_ledger_goes_on_over_captures() {
+        let s = stream("192.0.2.1", "eth0", 0);
+        for delivered in [90, 95] {
+            let told = DaemonCounts { received: 110, dropped: 10, if_dropped: 0, sent: 100 };
+            let received = Received { packets: delivered, last_number: 100, ..Received::default() };
+            s.close(&Ledger { told: Told::Final(told), sampled: false, received });
+            s.account.written.fetch_add(delivered, Relaxed);
+        }
+        let t = s.totals();
+        assert_eq!((t.captures, t.received, t.captured, t.lost), (2, 220, 200, 15));
+        assert!(s.ledger_line().ends_with("balanced=yes"), "{}", s.ledger_line());
+        s.account.written.fetch_add(1, Relaxed);
+        assert!(s.ledger_line().ends_with("balanced=no"));
+    }
+}
