@@ -39,3 +39,20 @@ impl PeerDaemon {
         format!("rpcap://{}/{device}", self.address)
     }
 }
+
+/// A `rpcapd` of libpcap's that calls collectors, in namespace `b`.
+///
+/// It cannot only call: told to listen for nobody, it ends at once.
+#[track_caller]
+pub fn calls(lab: &Lab, collectors: &[&str]) -> Process {
+    let port = lab.net.b.enter(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.local_addr().expect("its address").port()
+    });
+    let mut command = lab.peer("rpcapd");
+    command.args(["-n", "-b", "127.0.0.1", "-p", &port.to_string()]);
+    for collector in collectors {
+        command.args(["-a", collector]);
+    }
+    Process::start(&mut command)
+}
