@@ -70,7 +70,8 @@ pub fn serve(control: Control, terms: Terms, entry: &Entry, shared: &Shared) -> 
     let end = session.run().unwrap_or_else(End::Connection);
     session.end_capture(false);
     let seconds = began.elapsed().as_secs();
-    tracing::info!(%peer, seconds, "session ended: {end}");
+    let Session { user, captures, packets, .. } = &session;
+    tracing::info!(%peer, user, seconds, captures, packets, "session ended: {end}");
     if let End::Session(reason) = &end
         && !matches!(reason, EndReason::Closed { .. } | EndReason::Eof)
     {
@@ -128,6 +129,11 @@ struct Session<'a> {
     machine: DaemonSession,
     epoch: Instant,
     running: Option<Capturing>,
+    /// The name under which the client was accepted, if it gave one, as it can be logged.
+    user: Option<String>,
+    /// Captures that are over, and the packets that were sent of them.
+    captures: u32,
+    packets: u64,
     /// The ledger of the last capture, for those who ask after it ended.
     last: Ledger,
     /// The ledger when the client last asked for it during this capture.
@@ -157,6 +163,9 @@ impl<'a> Session<'a> {
             machine: DaemonSession::new(config, Duration::ZERO),
             epoch: Instant::now(),
             running: None,
+            user: None,
+            captures: 0,
+            packets: 0,
             last: Ledger::default(),
             asked: Ledger::default(),
             events,
@@ -165,6 +174,11 @@ impl<'a> Session<'a> {
             control,
             terms,
         }
+    }
+
+    /// The name under which the client was accepted, as it can be logged.
+    fn user(&self) -> Option<&str> {
+        self.user.as_deref()
     }
 
     fn now(&self) -> Duration {
@@ -228,10 +242,13 @@ impl<'a> Session<'a> {
         let seconds = running.gauge.since.elapsed().as_secs_f64();
         self.last = running.end(deliver_rest);
         self.shared.sessions.capture_ended(self.entry, &self.last);
+        self.captures += 1;
+        self.packets += self.last.counts.sent.packets;
         // A message of the ended capture is not one of the next.
         while self.events.try_recv().is_ok() {}
         let peer = self.control.peer;
-        tracing::info!(%peer, device, "capture ended: seconds={seconds:.3} {}", self.last);
+        let user = self.user();
+        tracing::info!(%peer, user, device, "capture ended: seconds={seconds:.3} {}", self.last);
     }
 
     fn perform(&mut self, action: Action) {
@@ -285,6 +302,7 @@ impl<'a> Session<'a> {
         match self.shared.doorkeeper.login(users, peer.ip(), user, password) {
             Ok(identity) => {
                 self.entry.authenticated(Some(&identity.name));
+                self.user = Some(shown.clone());
                 self.terms.rights = identity.rights;
                 tracing::info!(%peer, user = shown, "client accepted");
                 self.machine.authenticated(Ok(()), self.now());

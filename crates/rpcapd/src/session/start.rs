@@ -98,9 +98,10 @@ impl Session<'_> {
             );
         }
         tracing::info!(
-            %peer, device, snaplen, promisc = start.promisc,
-            filter = start.filter.instructions().len(), data = ?start.data, udpstr,
-            sampling = ?start.sampling, ring = capture.ring_bytes(), "capture started"
+            %peer, user = self.user(), device, snaplen, promisc = start.promisc,
+            filter = start.filter.instructions().len(), program = one_line(&start.filter),
+            data = ?start.data, udpstr, sampling = ?start.sampling, ring = capture.ring_bytes(),
+            "capture started"
         );
         let (tell, waker) = (self.tell.clone(), Arc::clone(&self.waker));
         let tell = move |event| {
@@ -150,7 +151,12 @@ impl Session<'_> {
         };
         let filter = within(ceiling.as_ref(), program)?;
         running.control().set_filter(&filter).map_err(|e| e.to_string())?;
-        running.gauge.set_filter_length(program.instructions().len());
+        let length = program.instructions().len();
+        running.gauge.set_filter_length(length);
+        tracing::info!(
+            peer = %self.control.peer, user = self.user(), device = &*running.gauge.device,
+            filter = length, program = one_line(program), "filter changed"
+        );
         Ok(())
     }
 
@@ -165,6 +171,26 @@ impl Session<'_> {
             .collect();
         Program::new(instructions).map_err(|e| format!("the operator's filter: {e}"))
     }
+}
+
+/// A filter for the log: its instructions without what is only there for the eye, and no more than a
+/// line holds.
+fn one_line(program: &Program) -> String {
+    const LONGEST: usize = 512;
+    let text = program.disassemble().to_string();
+    let instructions = text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "));
+    let mut line = String::new();
+    for instruction in instructions {
+        if line.len() + instruction.len() > LONGEST {
+            line += "; ...";
+            break;
+        }
+        if !line.is_empty() {
+            line += "; ";
+        }
+        line += &instruction;
+    }
+    line
 }
 
 /// A client's filter, for packets that pass the operator's.

@@ -194,6 +194,13 @@ fn users_have_what_they_may_have() {
     let mut data = peer.capture(&Start::default());
     assert!(data.take(24).iter().all(|packet| packet.data.len() == 40));
     peer.endcap();
+    drop(peer);
+    // Who, from where, which device and filter, how long, how many packets.
+    let started = daemon.logged_once("capture started");
+    assert!(started.contains("user=\"alice\" device=\"other0\" snaplen=40"), "{started}");
+    assert!(started.contains("program=\"(000) ret #262144\""), "{started}");
+    let ended = daemon.logged_once("user=\"alice\" seconds=");
+    assert!(ended.contains("captures=1 packets=24"), "{ended}");
     daemon.finish();
 }
 
