@@ -38,6 +38,14 @@ impl Daemon {
         Self::run(lab, &mut command, 1)
     }
 
+    /// One that calls, as these arguments say, and listens for nobody.
+    #[track_caller]
+    pub fn calling(lab: &Lab, arguments: &[&str]) -> Self {
+        let mut command = lab.net.b.command(program("rpcapd"));
+        command.args(["-n", "-v"]).args(arguments);
+        Self::run(lab, &mut command, 0)
+    }
+
     /// The daemon that `command` starts, once it listens on so many sockets. It has no status socket
     /// unless the command says where: there is only one place for it in the system.
     #[track_caller]

@@ -8,18 +8,9 @@ use std::time::{Duration, Instant};
 use e2e::frames::{
     Source, assert_frames, frame, frames, frames_of_many_sizes, number, ours, tagged,
 };
-use e2e::programs::program;
 use e2e::{Client, Collector, Daemon, Lab, Namespace, Process, Start, savefile, wait_until};
 use rpcap_proto::udpstr::Unpacker;
 use rpcap_proto::wire::StartFlags;
-
-/// A daemon in `b` that calls and listens for nobody.
-#[track_caller]
-fn calls(lab: &Lab, arguments: &[&str]) -> Daemon {
-    let mut command = lab.net.b.command(program("rpcapd"));
-    command.args(["-n", "-v"]).args(arguments);
-    Daemon::run(lab, &mut command, 0)
-}
 
 /// Captures from `b0` and expects these frames, whole, and none of the daemon's own.
 #[track_caller]
@@ -44,7 +35,7 @@ fn a_collector_captures_over_tcp_and_udp() {
     lab.net.b.ip("addr add fd09::2/64 dev b0 nodad");
     for ip in ["10.9.0.1", "fd09::1"] {
         let collector = Collector::new(&lab.net.a, ip);
-        let daemon = calls(&lab, &["-a", &collector.active()]);
+        let daemon = Daemon::calling(&lab, &["-a", &collector.active()]);
         let mut client = collector.accept();
         captures(&lab, &mut client, &Start::default());
         assert_eq!(client.open("b0"), Ok(1));
@@ -89,7 +80,7 @@ fn libpcaps_client_accepts_the_daemon() {
             .arg(&file)
             .arg("rpcap://127.0.0.1/b0"),
     );
-    let daemon = calls(&lab, &["-a", "127.0.0.1"]);
+    let daemon = Daemon::calling(&lab, &["-a", "127.0.0.1"]);
     client.wait_for_line("accepted host=127.0.0.1");
     client.wait_for_line("ready linktype=1");
     let sent = frames(1..51);
@@ -105,7 +96,7 @@ fn every_collector_has_its_own_interface() {
     let Some(lab) = Lab::new() else { return };
     let collector = Collector::new(&lab.net.b, "127.0.0.1");
     let place = collector.active();
-    let daemon = calls(
+    let daemon = Daemon::calling(
         &lab,
         &["-a", &format!("{place},ifname=b0"), "-a", &format!("{place},ifaddr=10.20.0.0/16")],
     );
@@ -160,14 +151,14 @@ fn a_preselection_holds_in_passive_mode_too() {
 fn who_dismisses_the_daemon_is_not_called_again() {
     let Some(lab) = Lab::new() else { return };
     let collector = Collector::new(&lab.net.b, "127.0.0.1");
-    let daemon = calls(&lab, &["-a", &collector.active()]);
+    let daemon = Daemon::calling(&lab, &["-a", &collector.active()]);
     collector.accept().close();
     daemon.process.wait_for_line("dismissed by the collector");
     // Longer than the first pause.
     assert_eq!(collector.refuse_for(Duration::from_secs(3)), 0);
     daemon.finish();
 
-    let daemon = calls(&lab, &["--reconnect-after-close", "-a", &collector.active()]);
+    let daemon = Daemon::calling(&lab, &["--reconnect-after-close", "-a", &collector.active()]);
     collector.accept().close();
     collector.accept().close();
     daemon.finish();
@@ -177,7 +168,7 @@ fn who_dismisses_the_daemon_is_not_called_again() {
 fn who_accepts_and_closes_is_called_less_and_less() {
     let Some(lab) = Lab::new() else { return };
     let collector = Collector::new(&lab.net.b, "127.0.0.1");
-    let daemon = calls(&lab, &["-a", &collector.active()]);
+    let daemon = Daemon::calling(&lab, &["-a", &collector.active()]);
     // At once, then after 1, 2 and 4 s, or up to half as long again.
     let calls = collector.refuse_for(Duration::from_secs(8));
     assert!((2..=4).contains(&calls), "{calls} calls");
@@ -220,7 +211,7 @@ fn a_collector_that_moves_is_found_again() {
     // The first address leads nowhere, the second is refused.
     let hosts = Hosts::new(&lab.net.b, "127.0.0.9 collector.test\n127.0.0.8 collector.test\n");
     let port = Collector::new(&lab.net.b, "127.0.0.1").address().port();
-    let daemon = calls(&lab, &["-a", &format!("collector.test,{port}")]);
+    let daemon = Daemon::calling(&lab, &["-a", &format!("collector.test,{port}")]);
     let said = daemon.process.wait_for_line("not reached, trying on");
     assert!(said.contains("127.0.0.9") && said.contains("127.0.0.8"), "{said}");
     hosts.write("127.0.0.9 collector.test\n127.0.0.1 collector.test\n");
@@ -239,7 +230,7 @@ fn a_collector_that_moves_is_found_again() {
 fn a_dead_path_ends_the_session_within_a_minute() {
     let Some(lab) = Lab::new() else { return };
     let collector = Collector::new(&lab.net.a, "10.9.0.1");
-    let daemon = calls(&lab, &["-a", &collector.active()]);
+    let daemon = Daemon::calling(&lab, &["-a", &collector.active()]);
     let mut client = collector.accept();
     captures(&lab, &mut client, &Start::default());
     assert_eq!(client.open("b0"), Ok(1));
@@ -311,7 +302,7 @@ fn signals_end_calls_in_every_state() {
     // One serves, one refuses, one does not answer.
     lab.net.b.ip("route add blackhole 192.0.2.1");
     lab.net.b.ip("neigh add 10.9.0.77 lladdr 02:00:00:00:00:77 dev b0");
-    let daemon = calls(
+    let daemon = Daemon::calling(
         &lab,
         &["-a", &collector.active(), "-a", "127.0.0.3,1", "-a", "10.9.0.77", "-a", "192.0.2.1"],
     );

@@ -18,14 +18,6 @@ fn policy(lines: &str) -> String {
     )
 }
 
-/// A daemon in `b` that calls and listens for nobody.
-#[track_caller]
-fn calls(lab: &Lab, arguments: &[&str]) -> Daemon {
-    let mut command = lab.net.b.command(program("rpcapd"));
-    command.args(["-n", "-v"]).args(arguments);
-    Daemon::run(lab, &mut command, 0)
-}
-
 /// Gives `b` another interface, `c0`, that what is sent over `c1` comes to.
 #[track_caller]
 fn another_interface(lab: &Lab) {
@@ -72,7 +64,7 @@ fn our_daemon_sends_packets_of_several_interfaces_by_one_port() {
         let listener = Listener::start(&lab, &lab.net.b, ip, &policy(""));
         let place = listener.active();
         let both = [format!("{place},ifname=b0"), format!("{place},ifname=c0")];
-        let daemon = calls(&lab, &["-a", &both[0], "-a", &both[1]]);
+        let daemon = Daemon::calling(&lab, &["-a", &both[0], "-a", &both[1]]);
         listener.wait_for_captures(2);
         let (first, second) = (frames_of_many_sizes(1..500), frames_of_many_sizes(500..800));
         Source::new(&lab.net.a, "a0").send_all(&first);
@@ -102,7 +94,7 @@ fn a_daemon_that_was_killed_goes_on_where_it_was() {
     let source = Source::new(&lab.net.a, "a0");
     let mut all = Vec::new();
     for n in 0..3 {
-        let mut daemon = calls(&lab, &["-a", &listener.active()]);
+        let mut daemon = Daemon::calling(&lab, &["-a", &listener.active()]);
         listener.wait_for_captures(n + 1);
         let sent = frames(n as u32 * 100..n as u32 * 100 + 100);
         all.extend(sent.clone());
@@ -123,7 +115,7 @@ fn a_daemon_that_was_killed_goes_on_where_it_was() {
 fn datagrams_of_strangers_are_counted_and_left_out() {
     let Some(lab) = Lab::new() else { return };
     let listener = Listener::start(&lab, &lab.net.b, "127.0.0.1", &policy(""));
-    let daemon = calls(&lab, &["-a", &listener.active()]);
+    let daemon = Daemon::calling(&lab, &["-a", &listener.active()]);
     listener.wait_for_captures(1);
     let port = listener.data_port();
     let mut forged = vec![0, 110, 0, 8];
@@ -150,7 +142,7 @@ fn the_policy_decides_and_can_be_changed() {
     let Some(lab) = Lab::new() else { return };
     let elsewhere = policy("address = [\"192.0.2.0/24\"]");
     let listener = Listener::start(&lab, &lab.net.b, "127.0.0.1", &elsewhere);
-    let daemon = calls(&lab, &["-a", &listener.active()]);
+    let daemon = Daemon::calling(&lab, &["-a", &listener.active()]);
     listener.process.wait_for_line("rejected, as the policy says");
 
     // A policy that is wrong changes nothing.
@@ -220,7 +212,7 @@ fn bad_agents_disturb_no_other() {
         let of = |n: usize| bad_agent(to, says[n % says.len()]);
         (0..30).map(of).collect()
     });
-    let daemon = calls(&lab, &["-a", &listener.active()]);
+    let daemon = Daemon::calling(&lab, &["-a", &listener.active()]);
     listener.wait_for_captures(1);
     let sent = frames(1..101);
     arrive(&Source::new(&lab.net.a, "a0"), &listener, &sent, sent.len());
@@ -248,7 +240,7 @@ fn a_full_disk_stops_writing_and_not_receiving() {
     mount.args(["-t", "tmpfs", "-o", "size=700k", "tmpfs"]).arg(&small);
     e2e::process::run(&mut mount);
     let listener = Listener::start(&lab, &lab.net.b, "127.0.0.1", &policy(""));
-    let daemon = calls(&lab, &["-a", &listener.active()]);
+    let daemon = Daemon::calling(&lab, &["-a", &listener.active()]);
     listener.wait_for_captures(1);
     let sent: Vec<_> = (0..1000).map(|n| e2e::frames::frame(n, 1000)).collect();
     Source::new(&lab.net.a, "a0").send_all(&sent);
@@ -275,7 +267,7 @@ fn standard_output_is_a_stream_for_another_program() {
     command.args(["--bind", "127.0.0.1", "--port", "0", "--data-port", "0"]);
     command.stdout(std::fs::File::create(&file).expect("a file"));
     let listener = Listener::run(&lab, &mut command);
-    let daemon = calls(&lab, &["-a", &listener.active()]);
+    let daemon = Daemon::calling(&lab, &["-a", &listener.active()]);
     listener.wait_for_captures(1);
     let sent = frames_of_many_sizes(1..200);
     Source::new(&lab.net.a, "a0").send_all(&sent);
@@ -298,7 +290,7 @@ fn merged_and_compressed_files_are_read_by_others() {
         "directory = \"captures\"\nmerged = true\ncompress = \"zstd\"\nfile-size = \"64kB\"",
     );
     let listener = Listener::start(&lab, &lab.net.b, "127.0.0.1", &policy);
-    let daemon = calls(&lab, &["-a", &listener.active()]);
+    let daemon = Daemon::calling(&lab, &["-a", &listener.active()]);
     listener.wait_for_captures(1);
     let sent = frames_of_many_sizes(1..400);
     Source::new(&lab.net.a, "a0").send_all(&sent);
@@ -327,7 +319,7 @@ fn a_collector_that_restarts_under_load_is_found_again() {
     let Some(lab) = Lab::new() else { return };
     let listener = Listener::start(&lab, &lab.net.b, "127.0.0.1", &policy(""));
     let port = listener.address.port().to_string();
-    let daemon = calls(&lab, &["-a", &listener.active()]);
+    let daemon = Daemon::calling(&lab, &["-a", &listener.active()]);
     listener.wait_for_captures(1);
     let source = Source::new(&lab.net.a, "a0");
     let stop = AtomicBool::new(false);
@@ -372,7 +364,7 @@ fn an_interface_by_address_cut_and_sampled() {
     let lines = "snaplen = 70\nsampling = \"1/10\"\ntransport = \"tcp\"";
     let policy = policy(lines).replace("\"preselected\", \"b0\"", "\"10.9.0.0/24\"");
     let listener = Listener::start(&lab, &lab.net.b, "127.0.0.1", &policy);
-    let daemon = calls(&lab, &["-a", &listener.active()]);
+    let daemon = Daemon::calling(&lab, &["-a", &listener.active()]);
     listener.wait_for_captures(1);
     arrive(&Source::new(&lab.net.a, "a0"), &listener, &frames(0..200), 20);
     let got = listener.finish();
@@ -399,7 +391,7 @@ fn status_and_metrics_say_what_the_ledger_says() {
     let line = listener.process.wait_for_line("metrics at http://");
     let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
     let address: SocketAddr = address.and_then(|a| a.parse().ok()).expect("an address");
-    let daemon = calls(&lab, &["-a", &listener.active()]);
+    let daemon = Daemon::calling(&lab, &["-a", &listener.active()]);
     listener.wait_for_captures(1);
     let sent = frames(1..101);
     arrive(&Source::new(&lab.net.a, "a0"), &listener, &sent, sent.len());
@@ -500,7 +492,7 @@ fn a_cable_that_was_cut_costs_nothing_but_what_it_carried() {
     let policy = policy("").replace("\"preselected\", \"b0\"", "\"c0\"");
     let arguments = ["--port", "0", "--timeout", "3s"];
     let listener = Listener::start_with(&lab, &lab.net.a, "10.9.0.1", &policy, &arguments);
-    let daemon = calls(&lab, &["-a", &listener.active()]);
+    let daemon = Daemon::calling(&lab, &["-a", &listener.active()]);
     listener.wait_for_captures(1);
     // What is captured does not come over the cable.
     let source = Source::new(&lab.net.b, "c1");
