@@ -107,7 +107,11 @@ impl Queue {
 
     /// Tells that a capture is over. Its packets were all given before.
     pub fn end(&self, stream: u32) {
-        self.lock().messages.push_back(Message::End(stream));
+        let mut state = self.lock();
+        // Nothing of it can be dropped any more.
+        state.accounts.remove(&stream);
+        state.messages.push_back(Message::End(stream));
+        drop(state);
         self.ready.notify_one();
     }
 
