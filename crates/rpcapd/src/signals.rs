@@ -34,10 +34,15 @@ impl Signals {
     ) -> io::Result<()> {
         use std::sync::atomic::Ordering::SeqCst;
         use std::thread;
+        use std::time::{Duration, Instant};
 
         use signal_hook::consts::{SIGHUP, SIGTERM};
 
+        /// Whoever ends a group of processes and each of them means it once.
+        const ONCE: Duration = Duration::from_millis(500);
+
         let shared = Arc::clone(shared);
+        let mut first: Option<Instant> = None;
         let heed = move || {
             for signal in &mut self.caught {
                 if signal == SIGHUP {
@@ -45,11 +50,14 @@ impl Signals {
                     reloader.ask(|_| {});
                     continue;
                 }
+                match first {
+                    Some(first) if first.elapsed() < ONCE => continue,
+                    Some(_) => std::process::exit(1),
+                    None => first = Some(Instant::now()),
+                }
                 let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };
                 tracing::info!("{name}: ending");
-                if shared.shutdown.swap(true, SeqCst) {
-                    std::process::exit(1);
-                }
+                shared.shutdown.store(true, SeqCst);
                 // It fails only if the main loop is over already.
                 let _ = waker.wake();
             }

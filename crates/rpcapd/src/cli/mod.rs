@@ -26,7 +26,8 @@ pub use values::Replay;
 
 const AFTER_HELP: &str = "\
 SIGNALS
-  SIGTERM and SIGINT end all sessions and captures, then the daemon; a second one ends it at once.
+  SIGTERM and SIGINT end all sessions and captures, then the daemon; another one, half a second later or
+  more, ends it at once.
   SIGHUP reads the file of -f again. Sessions and captures go on, but for those of collectors that are
   called no more and of clients that may connect no more. A file with errors changes nothing.
 
