@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
+use rustls::server::ServerConnection;
 use socket2::{SockRef, TcpKeepalive};
+
+use crate::tls::{self, Tls};
 
 const STREAM: Token = Token(0);
 const WAKE: Token = Token(1);
@@ -37,6 +40,7 @@ pub struct Control {
     poll: Poll,
     events: Events,
     waker: Arc<Waker>,
+    tls: Option<Box<ServerConnection>>,
     /// The peer's address.
     pub peer: SocketAddr,
     /// The address that the peer connected to.
@@ -70,12 +74,29 @@ impl Control {
         let poll = Poll::new()?;
         poll.registry().register(&mut stream, STREAM, Interest::READABLE | Interest::WRITABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        Ok(Self { stream, poll, events: Events::with_capacity(4), waker, peer, local })
+        let events = Events::with_capacity(4);
+        Ok(Self { stream, poll, events, waker, tls: None, peer, local })
+    }
+
+    /// Goes on encrypted. `read` was read already, and is where TLS begins.
+    pub fn encrypt(&mut self, tls: &Tls, mut read: &[u8]) -> io::Result<()> {
+        let connection = self.tls.insert(Box::new(tls.accept()?));
+        let mut result = Ok(());
+        while !read.is_empty() && result.is_ok() {
+            result = tls::take(connection, &mut read).map(drop);
+        }
+        self.flush(Instant::now() + WRITE_TIMEOUT)?;
+        result
+    }
+
+    /// Whether the peers of an encrypted connection do not know each other yet.
+    pub fn is_handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
     }
 
     /// Whether nobody on the way can read what is sent.
     pub fn is_encrypted(&self) -> bool {
-        false
+        self.tls.as_ref().is_some_and(|tls| !tls.is_handshaking())
     }
 
     /// Ends the current or the next wait.
@@ -85,6 +106,35 @@ impl Control {
 
     /// Reads what is there.
     pub fn read(&mut self, buf: &mut [u8]) -> io::Result<ReadResult> {
+        let Some(tls) = &mut self.tls else {
+            return self.read_socket(buf);
+        };
+        loop {
+            match tls.reader().read(buf) {
+                Ok(0) => return Ok(ReadResult::Eof),
+                Ok(n) => return Ok(ReadResult::Bytes(n)),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                Err(e) => return Err(e),
+            }
+            let result = tls::take(tls, &mut self.stream);
+            match result {
+                Ok(_) => {}
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(ReadResult::Nothing),
+                Err(e) => {
+                    // The peer is told, if it takes it.
+                    let _ = tls.write_tls(&mut self.stream);
+                    return Err(e);
+                }
+            }
+            if tls.wants_write() {
+                let deadline = Instant::now() + WRITE_TIMEOUT;
+                flush(tls, &mut self.stream, &mut self.poll, &mut self.events, deadline)?;
+            }
+        }
+    }
+
+    fn read_socket(&mut self, buf: &mut [u8]) -> io::Result<ReadResult> {
         loop {
             return match self.stream.read(buf) {
                 Ok(0) => Ok(ReadResult::Eof),
@@ -109,6 +159,12 @@ impl Control {
     pub fn write_all(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
         let deadline = Instant::now() + WRITE_TIMEOUT;
         let mut sent = 0;
+        while let Some(tls) = &mut self.tls
+            && sent < bytes.len()
+        {
+            sent += tls.writer().write(&bytes[sent..])?;
+            self.flush(deadline)?;
+        }
         while sent < bytes.len() {
             match self.stream.write(&bytes[sent..]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -127,8 +183,20 @@ impl Control {
         Ok(())
     }
 
+    /// Sends what waits to be sent encrypted.
+    fn flush(&mut self, deadline: Instant) -> io::Result<()> {
+        match &mut self.tls {
+            Some(tls) => flush(tls, &mut self.stream, &mut self.poll, &mut self.events, deadline),
+            None => Ok(()),
+        }
+    }
+
     /// Ends the connection so that the peer sees what was sent last.
     pub fn linger(mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            let _ = self.flush(Instant::now() + LINGER_TIME);
+        }
         if self.stream.shutdown(Shutdown::Write).is_err() {
             return;
         }
@@ -136,11 +204,39 @@ impl Control {
         let mut left = LINGER_BYTES;
         let mut buf = [0; 4096];
         while left > 0 && Instant::now() < deadline {
-            match self.read(&mut buf) {
+            match self.read_socket(&mut buf) {
                 Ok(ReadResult::Bytes(n)) => left = left.saturating_sub(n),
                 Ok(ReadResult::Nothing) if self.wait(Some(deadline)).is_ok() => {}
                 _ => return,
             }
         }
     }
+}
+
+fn flush(
+    tls: &mut ServerConnection,
+    stream: &mut mio::net::TcpStream,
+    poll: &mut Poll,
+    events: &mut Events,
+    deadline: Instant,
+) -> io::Result<()> {
+    while tls.wants_write() {
+        match tls.write_tls(stream) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(_) => {}
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(ErrorKind::TimedOut.into());
+                }
+                match poll.poll(events, Some(left)) {
+                    Err(e) if e.kind() != ErrorKind::Interrupted => return Err(e),
+                    _ => {}
+                }
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }

@@ -38,5 +38,6 @@ pub mod session;
 pub mod sessions;
 pub mod settings;
 mod signals;
+pub mod tls;
 pub mod totals;
 pub mod transport;

@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use clap::Parser;
 #[cfg(unix)]
 use rpcapd::background;
-use rpcapd::cli::{Arguments, Cli, Command};
+use rpcapd::cli::{Arguments, Cli, Command, TlsCommand};
 use rpcapd::config::{self, Config, Errors};
 use rpcapd::local::client;
 use rpcapd::settings::Settings;
-use rpcapd::{auth, inetd, logging, server};
+use rpcapd::{auth, inetd, logging, server, tls};
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         None => serve(&args, &cli, detached),
         Some(Command::CheckConfig { file }) => check(file),
         Some(Command::PrintConfig(_)) => print(&args),
+        Some(Command::Tls(TlsCommand::Init(args))) => ask(tls::init(&args)),
         Some(Command::User(command)) => match auth::run(&command) {
             Ok(()) => ExitCode::SUCCESS,
             Err(e) => {

@@ -10,6 +10,7 @@ use crate::cli::Cli;
 use crate::devices::View;
 use crate::peers::{PEERS_MAX, Peer};
 use crate::preselect::Preselect;
+use crate::tls::Tls;
 use crate::transport::{Framing, Options};
 
 /// Bytes of a udpstr datagram where nobody chose: what Ethernet carries.
@@ -22,6 +23,8 @@ pub struct Settings {
     pub cli: Cli,
     /// How packets are sent.
     pub transport: Options,
+    /// What connections are encrypted with.
+    pub tls: Option<Tls>,
     /// Those who may log in with a password.
     pub users: Users,
     /// Whom to call.
@@ -53,7 +56,12 @@ impl Settings {
             Some(path) => Users::read(path).map_err(|e| e.to_string())?,
             None => Users::default(),
         };
-        Ok(Self { cli, transport, users, peers })
+        let tls = match (&cli.tls_cert, &cli.tls_key) {
+            _ if !cli.tls => None,
+            (Some(cert), Some(key)) => Some(Tls::load(cert, key, cli.tls_client_ca.as_deref())?),
+            _ => return Err("--tls needs --tls-cert and --tls-key: see rpcapd tls init".to_owned()),
+        };
+        Ok(Self { cli, transport, tls, users, peers })
     }
 }
 

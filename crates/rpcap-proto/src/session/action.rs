@@ -109,6 +109,9 @@ pub enum EndReason {
     /// A message stayed incomplete.
     #[error("a message was not completed within the time allowed")]
     MessageTimeout,
+    /// The peer does not use TLS, which is required.
+    #[error("the peer does not use TLS")]
+    NoTls,
     /// The peer wants TLS, which is not offered.
     #[error("the peer wants TLS")]
     Tls,

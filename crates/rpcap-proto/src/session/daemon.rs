@@ -46,6 +46,7 @@ pub struct DaemonSession {
     eof: bool,
     seen_first_byte: bool,
     authenticated: bool,
+    tls_required: bool,
     auth_failures: u32,
     device: Option<String>,
     opening: Option<String>,
@@ -71,6 +72,7 @@ impl DaemonSession {
             eof: false,
             seen_first_byte: false,
             authenticated: false,
+            tls_required: false,
             auth_failures: 0,
             device: None,
             opening: None,
@@ -173,6 +175,14 @@ impl DaemonSession {
                     }
                     return self.wait_for_peer(now);
                 }
+                Frame::Oversize(header) if self.tls_required => {
+                    let version = header.version;
+                    return Next::End(self.no_tls(version));
+                }
+                Frame::Message(header, _) if self.tls_required => {
+                    let version = header.version;
+                    return Next::End(self.no_tls(version));
+                }
                 Frame::Oversize(header) => return Next::End(self.oversize(header)),
                 Frame::Message(header, payload) => {
                     self.message_since = None;
@@ -212,6 +222,18 @@ impl DaemonSession {
             }
             _ => Next::Wait,
         }
+    }
+
+    /// To be told when the peer began without TLS where that is required: its first message is
+    /// answered with that, and nothing else.
+    pub fn require_tls(&mut self) {
+        self.tls_required = true;
+    }
+
+    fn no_tls(&mut self, version: u8) -> EndReason {
+        let text = "TLS is required by this server";
+        write_error(&mut self.output, version, ErrorCode::TlsRequired, text);
+        EndReason::NoTls
     }
 
     /// A peer whose first byte starts a TLS record gets the alert that TLS peers understand.

@@ -19,6 +19,7 @@ use crate::limits::rate::Rate;
 use crate::logging::{Facility, Format, Level, Logging, Target};
 use crate::peers::{Peer, PeerList};
 use crate::preselect::Preselect;
+use crate::tls::InitArgs;
 use crate::transport::{Options, Threads};
 use values::{filter, milliseconds, nice, preselect, rate, seconds, threads, udpstr_mtu, user};
 
@@ -73,6 +74,9 @@ pub enum Command {
     /// Print the settings that these options and their file make, and where each is from, as a toml
     /// file; with -s save them as well
     PrintConfig(Box<Cli>),
+    /// Make what TLS needs
+    #[command(subcommand)]
+    Tls(TlsCommand),
     /// Manage those who may log in with a password
     #[command(subcommand)]
     User(UserCommand),
@@ -80,6 +84,13 @@ pub enum Command {
     Status(StatusArgs),
     /// Have the daemon read its configuration again, and say what changed
     Reload(SocketArgs),
+}
+
+/// What TLS needs.
+#[derive(Clone, Debug, Subcommand)]
+pub enum TlsCommand {
+    /// Make a key, and a certificate that vouches for itself, and print its fingerprint
+    Init(InitArgs),
 }
 
 /// Options of `rpcapd status`.
@@ -135,6 +146,22 @@ pub struct Cli {
     /// Let clients in that give no name and no password
     #[arg(short = 'n', long)]
     pub null_auth: bool,
+
+    /// Encrypt connections (TLS 1.2 and 1.3), and refuse clients that do not
+    #[arg(long)]
+    pub tls: bool,
+
+    /// The certificate that clients are shown (PEM), with those that vouch for it behind it
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The certificate's key (PEM). Only its owner and group may be able to read it
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Let in only clients that have a certificate which one in this file (PEM) vouches for
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
 
     /// Let in those that this file names, with their passwords (rpcapd user add). Only its owner may
     /// be able to read it

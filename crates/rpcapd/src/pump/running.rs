@@ -18,6 +18,7 @@ use crate::ledger::{Counters, Ledger, Way};
 use crate::limits::cpu::Meter;
 use crate::limits::{Gate, Limits};
 use crate::sampler::Sampler;
+use crate::tls::{Tls, TlsStream};
 use crate::transport::{
     DryRun, Framer, Framing, Messages, Metered, Options, Queue, Ready, Sink, Stream, TcpSink,
     Threads, UdpSink, UdpStream, place,
@@ -28,6 +29,9 @@ const DRAIN_STALL: Duration = Duration::from_secs(1);
 
 /// How long the end of a capture waits in any case.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// How long a client may take to greet on an encrypted data connection.
+const GREETING_MAX: Duration = Duration::from_secs(10);
 
 /// What a capture tells its session.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,6 +53,8 @@ pub struct Plan {
     pub limits: Arc<Limits>,
     /// Bytes of a frame on the wire besides what it carries.
     pub overhead: u64,
+    /// What the data connection is encrypted with, if it is TCP.
+    pub tls: Option<Tls>,
 }
 
 /// What can be seen of a capture, from any thread.
@@ -265,14 +271,17 @@ fn forward(
         Ok(()) => Ok(stream),
         Err(e) => Err(format!("data connection: {e}")),
     });
-    match guarded {
-        Ok(stream) => {
-            let sink = {
-                let counters = Arc::clone(counters);
-                move || TcpSink::new(stream, counters)
-            };
-            pump(capture, Stream::default(), sink, plan, counters)
-        }
+    let sink = guarded.and_then(|stream| {
+        let counters = Arc::clone(counters);
+        let Some(tls) = &plan.tls else {
+            return Ok(TcpSink::new(stream, counters));
+        };
+        TlsStream::accept(tls, stream, GREETING_MAX)
+            .and_then(|stream| TcpSink::encrypted(stream, counters))
+            .map_err(|e| format!("data connection: TLS: {e}"))
+    });
+    match sink {
+        Ok(sink) => pump(capture, Stream::default(), move || sink, plan, counters),
         Err(reason) => discard(capture, counters).and(Err(reason)),
     }
 }

@@ -26,6 +26,7 @@ use crate::own::{Hidden, OwnTraffic, Watched};
 use crate::pump::{Event, Running};
 use crate::sessions::{Entry, Sessions};
 use crate::settings::{Current, Terms};
+use crate::tls::{self, Tls};
 use zeroize::Zeroizing;
 
 /// What all sessions share.
@@ -126,6 +127,10 @@ struct Session<'a> {
     terms: Terms,
     entry: &'a Entry,
     control: Control,
+    /// What the connection is to be encrypted with, until the client's first byte decides.
+    undecided: Option<Tls>,
+    /// When the client has to know us, if the connection is encrypted.
+    greeted_by: Option<Instant>,
     machine: DaemonSession,
     epoch: Instant,
     running: Option<Capturing>,
@@ -172,6 +177,8 @@ impl<'a> Session<'a> {
             tell,
             waker: control.waker(),
             control,
+            undecided: terms.settings.tls.clone(),
+            greeted_by: None,
             terms,
         }
     }
@@ -214,13 +221,31 @@ impl<'a> Session<'a> {
                 ReadResult::Nothing
             };
             match read {
-                ReadResult::Bytes(n) => self.machine.receive(&buf[..n]),
+                ReadResult::Bytes(n) => self.receive(&buf[..n])?,
                 ReadResult::Eof => self.machine.receive_eof(),
                 ReadResult::Nothing => {
-                    self.control.wait(self.machine.deadline().map(|d| self.epoch + d))?;
+                    let deadline = self.machine.deadline().map(|d| self.epoch + d);
+                    let greeting = self.greeted_by.filter(|_| self.control.is_handshaking());
+                    if greeting.is_some_and(|by| Instant::now() >= by) {
+                        return Err(io::Error::new(io::ErrorKind::TimedOut, "TLS handshake"));
+                    }
+                    self.control.wait(deadline.into_iter().chain(greeting).min())?;
                 }
             }
         }
+    }
+
+    /// Takes what was read. The first byte of all decides whether the connection is encrypted.
+    fn receive(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(tls) = self.undecided.take() {
+            if bytes[0] == tls::HANDSHAKE {
+                self.greeted_by = Some(Instant::now() + self.terms.settings.cli.init_timeout);
+                return self.control.encrypt(&tls, bytes);
+            }
+            self.machine.require_tls();
+        }
+        self.machine.receive(bytes);
+        Ok(())
     }
 
     /// Tells the client of a capture that ended by itself.

@@ -65,6 +65,10 @@ impl Session<'_> {
             ..capture::Options::default()
         };
         let mut reserved = self.reserve(&start.device, &options)?;
+        let encrypted = self.control.is_encrypted();
+        if encrypted && matches!(start.data, DataChannel::Udp(_)) {
+            return Err("UDP data connections are not encrypted: use TCP".to_owned());
+        }
         let capture = self.open(&start.device, options)?;
         reserved.shrink(self.memory(capture.ring_bytes()));
         let watched = self.shared.own.watch(capture.control(), capture.linktype());
@@ -112,7 +116,8 @@ impl Session<'_> {
         let options = self.terms.settings.transport.clone();
         let overhead = rate::overhead(matches!(start.data, DataChannel::Udp(_)), peer.ip());
         let limits = Arc::clone(&self.shared.limits);
-        let plan = Plan { sampling: start.sampling, framing, options, limits, overhead };
+        let tls = self.terms.settings.tls.clone().filter(|_| encrypted);
+        let plan = Plan { sampling: start.sampling, framing, options, limits, overhead, tls };
         self.asked = Ledger::default();
         let running = Running::start(&start.device, capture, data, plan, tell)
             .map_err(|e| format!("starting the capture's thread: {e}"))?;

@@ -10,15 +10,23 @@ use socket2::SockRef;
 
 use super::Sink;
 use crate::ledger::{Counters, Sent};
+use crate::tls::TlsStream;
 
 /// A TCP data connection.
 #[derive(Debug)]
 pub struct TcpSink {
-    socket: TcpStream,
+    wire: Wire,
     counters: Arc<Counters>,
     sent: Sent,
     failure: Option<io::Error>,
     segment: usize,
+}
+
+/// What is below.
+#[derive(Debug)]
+enum Wire {
+    Plain(TcpStream),
+    Encrypted(TlsStream),
 }
 
 /// Bytes of a segment over Ethernet, where the system does not tell.
@@ -32,7 +40,14 @@ impl TcpSink {
         let segment = SockRef::from(&socket).tcp_mss().map_or(SEGMENT, |mss| mss as usize);
         #[cfg(not(unix))]
         let segment = SEGMENT;
-        Self { socket, counters, sent: Sent::default(), failure: None, segment }
+        let wire = Wire::Plain(socket);
+        Self { wire, counters, sent: Sent::default(), failure: None, segment }
+    }
+
+    /// The same, encrypted. Bytes are counted before they are.
+    pub fn encrypted(stream: TlsStream, counters: Arc<Counters>) -> io::Result<Self> {
+        let socket = stream.socket().try_clone()?;
+        Ok(Self { wire: Wire::Encrypted(stream), ..Self::new(socket, counters) })
     }
 }
 
@@ -42,7 +57,10 @@ impl Sink for TcpSink {
             return;
         }
         let result = match self.failure {
-            None => self.socket.write_all(batch.bytes()),
+            None => match &mut self.wire {
+                Wire::Plain(socket) => socket.write_all(batch.bytes()),
+                Wire::Encrypted(stream) => stream.write_all(batch.bytes()),
+            },
             Some(_) => Err(io::ErrorKind::NotConnected.into()),
         };
         match result {
@@ -69,7 +87,16 @@ impl Sink for TcpSink {
 
     fn finish(&mut self) {
         // The peer may be gone already, which is what it is told here.
-        let _ = self.socket.shutdown(Shutdown::Write);
+        let socket = match &mut self.wire {
+            Wire::Plain(socket) => socket,
+            Wire::Encrypted(stream) => {
+                if self.failure.is_none() {
+                    stream.close();
+                }
+                stream.socket()
+            }
+        };
+        let _ = socket.shutdown(Shutdown::Write);
     }
 }
 

@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 mod d1;
+mod d1_tls;
 mod d2;
 mod d3;
 mod d3_users;

@@ -1,0 +1,147 @@
+//! TLS: certificates, and connections that are encrypted.
+//!
+//! The daemon is the server on every connection, also on those that it makes itself, as the protocol
+//! has it (docs/protocol.md, "TLS").
+
+mod files;
+mod init;
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::ServerConfig;
+use rustls::crypto::ring::default_provider;
+use rustls::server::{ServerConnection, WebPkiClientVerifier};
+
+pub use init::{InitArgs, run as init};
+
+/// The first byte of a TLS connection: a record of the handshake.
+pub const HANDSHAKE: u8 = 22;
+
+/// Bytes of records that wait to be sent, at most: a batch and what encryption adds.
+const BUFFER: usize = 1024 * 1024;
+
+/// What connections are encrypted with.
+#[derive(Clone, Debug)]
+pub struct Tls(Arc<ServerConfig>);
+
+impl Tls {
+    /// Reads a certificate, with those that vouch for it behind it, and its key; with `client_ca`
+    /// clients have to have a certificate that one in there vouches for. An error names the file
+    /// and what is wrong with it.
+    pub fn load(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Result<Self, String> {
+        let provider = Arc::new(default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|e| format!("TLS: {e}"))?;
+        let builder = match client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let roots = Arc::new(files::roots(path)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+                builder.with_client_cert_verifier(
+                    verifier.map_err(|e| format!("{}: {e}", files::shown(path)))?,
+                )
+            }
+        };
+        let mut config = builder
+            .with_single_cert(files::certificates(cert)?, files::key(key)?)
+            .map_err(|e| format!("{} and {}: {e}", files::shown(cert), files::shown(key)))?;
+        // Sessions are not resumed, and a data connection carries nothing but packets.
+        config.send_tls13_tickets = 0;
+        Ok(Self(Arc::new(config)))
+    }
+
+    /// A connection whose peer is about to begin.
+    pub fn accept(&self) -> io::Result<ServerConnection> {
+        let mut connection =
+            ServerConnection::new(Arc::clone(&self.0)).map_err(io::Error::other)?;
+        connection.set_buffer_limit(Some(BUFFER));
+        Ok(connection)
+    }
+}
+
+/// A data connection that is encrypted. The socket is in blocking mode.
+#[derive(Debug)]
+pub struct TlsStream {
+    connection: Box<ServerConnection>,
+    socket: TcpStream,
+}
+
+impl TlsStream {
+    /// Greets the peer, who has to be done within `time`.
+    pub fn accept(tls: &Tls, socket: TcpStream, time: Duration) -> io::Result<Self> {
+        let mut stream = Self { connection: Box::new(tls.accept()?), socket };
+        let deadline = Instant::now() + time;
+        while stream.connection.is_handshaking() {
+            stream.flush()?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            stream.socket.set_read_timeout(Some(left))?;
+            match stream.connection.read_tls(&mut stream.socket) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                // What a timeout is called depends on the system.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Err(e) => return Err(e),
+            }
+            if let Err(e) = stream.connection.process_new_packets() {
+                // The peer is told, if it listens.
+                let _ = stream.flush();
+                return Err(io::Error::new(io::ErrorKind::InvalidData, e));
+            }
+        }
+        stream.flush()?;
+        stream.socket.set_read_timeout(None)?;
+        Ok(stream)
+    }
+
+    /// Sends all of these bytes.
+    pub fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let taken = self.connection.writer().write(bytes)?;
+            bytes = &bytes[taken..];
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Tells the peer that nothing more comes.
+    pub fn close(&mut self) {
+        self.connection.send_close_notify();
+        let _ = self.flush();
+    }
+
+    /// The socket below.
+    pub fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while self.connection.wants_write() {
+            match self.connection.write_tls(&mut self.socket) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Feeds what came from a socket into a connection.
+pub fn take(connection: &mut ServerConnection, from: &mut impl Read) -> io::Result<usize> {
+    let n = connection.read_tls(from)?;
+    connection
+        .process_new_packets()
+        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {e}")))?;
+    Ok(n)
+}

@@ -1,0 +1,152 @@
+//! Encrypted sessions, with clients that others wrote.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use e2e::frames::{Source, assert_frames, frames, frames_of_many_sizes};
+use e2e::process::run;
+use e2e::programs::program;
+use e2e::{Daemon, Lab, Process, savefile, wait_until};
+use nix::sys::signal::Signal;
+
+/// Makes a certificate and its key.
+fn certificate(directory: &Path) {
+    let _ = std::fs::remove_file(directory.join("cert.pem"));
+    let _ = std::fs::remove_file(directory.join("key.pem"));
+    let mut command = Command::new(program("rpcapd"));
+    run(command.args(["tls", "init", "--name", "localhost", "--directory"]).arg(directory));
+}
+
+/// A daemon with that certificate, and its URL of a device.
+fn daemon(lab: &Lab, more: &[&str]) -> (Daemon, String) {
+    let directory = lab.path("");
+    certificate(&directory);
+    let file = |name: &str| directory.join(name).to_str().expect("a path of ours").to_owned();
+    let (cert, key) = (file("cert.pem"), file("key.pem"));
+    let mut arguments = vec!["--tls", "--tls-cert", &cert, "--tls-key", &key];
+    arguments.extend(more);
+    let daemon = Daemon::start_with(lab, &arguments);
+    let url = format!("rpcaps://{}/b0", daemon.address());
+    (daemon, url)
+}
+
+/// Captures with libpcap's client while frames come, which have to be in its file.
+fn capture(lab: &Lab, url: &str, arguments: &[&str]) {
+    let file = lab.path("out.pcap");
+    let mut command = lab.peer("rpc-capture");
+    let mut client = Process::start(
+        command.args(["-c", "300", "-t", "60", "-w"]).arg(&file).args(arguments).arg(url),
+    );
+    client.wait_for_line("ready linktype=1");
+    let sent = frames_of_many_sizes(1..301);
+    Source::new(&lab.net.a, "a0").send_all(&sent);
+    client.wait_success();
+    assert_frames("libpcap's file", &sent, &savefile::read(&file).packets);
+}
+
+#[test]
+fn libpcaps_client_captures_encrypted() {
+    let Some(lab) = Lab::with_peers() else { return };
+    let (daemon, url) = daemon(&lab, &["-n"]);
+    capture(&lab, &url, &[]);
+    // Without it there is nothing to be had, and by UDP neither.
+    let plain = url.replace("rpcaps", "rpcap");
+    let mut refused = Process::start(lab.peer("rpc-capture").args(["-t", "5", &plain]));
+    assert_eq!(refused.wait().code(), Some(1));
+    assert!(refused.stderr().contains("TLS is required"), "{}", refused.stderr());
+    let mut refused = Process::start(lab.peer("rpc-capture").args(["-u", "-t", "5", &url]));
+    assert_eq!(refused.wait().code(), Some(1));
+    daemon.finish();
+}
+
+#[test]
+fn passwords_are_taken_where_nobody_can_read_them() {
+    let Some(lab) = Lab::with_peers() else { return };
+    let users = lab.path("users");
+    let mut command = Command::new(program("rpcapd"));
+    command.args(["user", "add", "alice", "--users"]).arg(&users).stdin(Stdio::piped());
+    let mut child = command.spawn().expect("starting rpcapd");
+    child.stdin.take().expect("its input").write_all(b"correct horse\n").expect("a password");
+    assert!(child.wait().expect("waiting for rpcapd").success());
+    let (daemon, url) = daemon(&lab, &["--users", users.to_str().expect("a path of ours")]);
+    capture(&lab, &url, &["-U", "alice", "-P", "correct horse"]);
+    daemon.finish();
+}
+
+/// What `openssl s_client` makes of a handshake; whether it ended well.
+fn handshake(lab: &Lab, daemon: &Daemon, arguments: &[&str]) -> (bool, String) {
+    let address = daemon.address().to_string();
+    let mut command = lab.net.b.command("openssl");
+    command.args(["s_client", "-connect", &address, "-ign_eof"]).args(arguments);
+    command.stdin(Stdio::piped());
+    let mut client = Process::start(&mut command);
+    wait_until("openssl has seen the handshake", || {
+        !client.is_running() || client.stdout().contains("Verify return code")
+    });
+    client.signal(Signal::SIGTERM);
+    client.wait();
+    (client.stdout().contains("Verify return code: 18"), client.said())
+}
+
+#[test]
+fn only_modern_protocols() {
+    let Some(lab) = Lab::new() else { return };
+    let (daemon, _) = daemon(&lab, &["-n"]);
+    for (version, expected) in [("-tls1_3", "TLSv1.3"), ("-tls1_2", "TLSv1.2")] {
+        let (_, said) = handshake(&lab, &daemon, &[version]);
+        assert!(said.contains(&format!("{expected}, Cipher is")), "{said}");
+    }
+    for version in ["-tls1_1", "-tls1"] {
+        let (_, said) = handshake(&lab, &daemon, &[version, "-cipher", "ALL:@SECLEVEL=0"]);
+        assert!(said.contains("Cipher is (NONE)"), "{said}");
+    }
+    daemon.finish();
+}
+
+#[test]
+fn clients_have_a_certificate_where_one_is_required() {
+    let Some(lab) = Lab::new() else { return };
+    let theirs = lab.path("theirs");
+    std::fs::create_dir(&theirs).expect("a directory");
+    certificate(&theirs);
+    let file = |name: &str| theirs.join(name).to_str().expect("a path of ours").to_owned();
+    let (cert, key) = (file("cert.pem"), file("key.pem"));
+    let (daemon, _) = daemon(&lab, &["-n", "--tls-client-ca", &cert]);
+    // With TLS 1.2 the client sees the refusal during the handshake.
+    let (_, said) = handshake(&lab, &daemon, &["-tls1_2"]);
+    assert!(said.contains("alert") && !said.contains("Session-ID: ."), "{said}");
+    daemon.process.wait_for_line("session ended: control connection: TLS: ");
+    let (_, said) = handshake(&lab, &daemon, &["-tls1_2", "-cert", &cert, "-key", &key]);
+    assert!(said.contains("TLSv1.2, Cipher is"), "{said}");
+    daemon.finish();
+}
+
+#[test]
+fn a_reload_takes_a_new_certificate_and_captures_go_on() {
+    let Some(lab) = Lab::with_peers() else { return };
+    let config = lab.path("rpcapd.toml");
+    std::fs::write(&config, "").expect("an empty configuration");
+    let (daemon, url) = daemon(&lab, &["-n", "-f", config.to_str().expect("a path of ours")]);
+    let file = lab.path("long.pcap");
+    let mut command = lab.peer("rpc-capture");
+    let mut client =
+        Process::start(command.args(["-c", "40", "-t", "60", "-w"]).arg(&file).arg(&url));
+    client.wait_for_line("ready linktype=1");
+    let source = Source::new(&lab.net.a, "a0");
+    let sent = frames(1..41);
+    source.send_all(&sent[..20]);
+    let shown = |daemon: &Daemon| {
+        let (_, said) = handshake(&lab, daemon, &[]);
+        said.split("-----").nth(2).expect("a certificate").to_owned()
+    };
+    let old = shown(&daemon);
+    certificate(&lab.path(""));
+    daemon.process.signal(Signal::SIGHUP);
+    daemon.process.wait_for_line("configuration read again");
+    assert_ne!(shown(&daemon), old);
+    source.send_all(&sent[20..]);
+    client.wait_success();
+    assert_frames("the capture that went on", &sent, &savefile::read(&file).packets);
+    daemon.finish();
+}
