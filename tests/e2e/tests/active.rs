@@ -206,7 +206,7 @@ impl Drop for Hosts {
 }
 
 #[test]
-fn a_collector_that_moves_is_found_again() {
+fn d9_122_a_collector_that_moves_is_found_again() {
     let Some(lab) = Lab::new() else { return };
     // The first address leads nowhere, the second is refused.
     let hosts = Hosts::new(&lab.net.b, "127.0.0.9 collector.test\n127.0.0.8 collector.test\n");

@@ -9,6 +9,10 @@ use e2e::process::run;
 use e2e::programs::program;
 use e2e::{Daemon, Lab, Process, savefile, wait_until};
 use nix::sys::signal::Signal;
+use rpcap_proto::wire::{
+    AuthReply, AuthRequest, ErrorCode, FilterBlock, MessageType, StartFlags, StartRequest,
+    write_empty, write_error, write_message,
+};
 
 /// Makes a certificate and its key.
 fn certificate(directory: &Path) {
@@ -50,13 +54,49 @@ fn libpcaps_client_captures_encrypted() {
     let Some(lab) = Lab::with_peers() else { return };
     let (daemon, url) = daemon(&lab, &["-n"]);
     capture(&lab, &url, &[]);
-    // Without it there is nothing to be had, and by UDP neither.
+    // Without it there is nothing to be had.
     let plain = url.replace("rpcaps", "rpcap");
     let mut refused = Process::start(lab.peer("rpc-capture").args(["-t", "5", &plain]));
     assert_eq!(refused.wait().code(), Some(1));
     assert!(refused.stderr().contains("TLS is required"), "{}", refused.stderr());
-    let mut refused = Process::start(lab.peer("rpc-capture").args(["-u", "-t", "5", &url]));
-    assert_eq!(refused.wait().code(), Some(1));
+    daemon.finish();
+}
+
+/// libpcap's client does not ask for it, so the bytes go through openssl.
+#[test]
+fn d5_079_no_datagrams_in_an_encrypted_session() {
+    let Some(lab) = Lab::new() else { return };
+    let (daemon, _) = daemon(&lab, &["-n"]);
+    let mut requests = Vec::new();
+    AuthRequest::Null.write(&mut requests).expect("nothing in it can be too long");
+    write_message(&mut requests, MessageType::OpenRequest, 0, |b| b.extend_from_slice(b"b0"));
+    let request = StartRequest {
+        snaplen: 1500,
+        read_timeout_ms: 10,
+        flags: StartFlags::DATAGRAM,
+        port: 9,
+        filter: FilterBlock { instructions: e2e::filter::everything() },
+    };
+    request.write(&mut requests);
+    write_empty(&mut requests, MessageType::Close);
+    let mut command = lab.net.b.command("openssl");
+    command.args(["s_client", "-quiet", "-connect", &daemon.address().to_string()]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut client = command.spawn().expect("starting openssl");
+    let mut stdin = client.stdin.take().expect("its standard input");
+    stdin.write_all(&requests).expect("the requests");
+    // Its end would be the end of the connection, before the answers have come.
+    let output = client.wait_with_output().expect("waiting for openssl");
+    drop(stdin);
+    let mut expected = Vec::new();
+    AuthReply::OURS.write(&mut expected);
+    write_message(&mut expected, MessageType::OpenReply, 0, |b| {
+        b.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0]);
+    });
+    let text = "UDP data connections are not encrypted: use TCP";
+    write_error(&mut expected, 0, ErrorCode::StartCapture, text);
+    assert_eq!(output.stdout, expected);
+    daemon.process.wait_for_line(text);
     daemon.finish();
 }
 
