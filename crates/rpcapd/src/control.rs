@@ -191,12 +191,17 @@ impl Control {
         }
     }
 
-    /// Ends the connection so that the peer sees what was sent last.
-    pub fn linger(mut self) {
+    /// Tells the peer of an encrypted connection that nothing more comes, as far as it takes it at
+    /// once: what ends without it looks as if somebody had cut it off.
+    pub fn farewell(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
-            let _ = self.flush(Instant::now() + LINGER_TIME);
+            let _ = self.flush(Instant::now());
         }
+    }
+
+    /// Ends the connection so that the peer sees what was sent last.
+    pub fn linger(mut self) {
         if self.stream.shutdown(Shutdown::Write).is_err() {
             return;
         }

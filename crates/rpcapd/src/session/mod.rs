@@ -73,6 +73,7 @@ pub fn serve(control: Control, terms: Terms, entry: &Entry, shared: &Shared) -> 
     let seconds = began.elapsed().as_secs();
     let Session { user, captures, packets, .. } = &session;
     tracing::info!(%peer, user, seconds, captures, packets, "session ended: {end}");
+    session.control.farewell();
     if let End::Session(reason) = &end
         && !matches!(reason, EndReason::Closed { .. } | EndReason::Eof)
     {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, DnType, KeyPair};
 use ring::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
@@ -29,9 +29,10 @@ pub fn run(args: &InitArgs) -> anyhow::Result<String> {
         true => vec![host_name()?],
     };
     let key = KeyPair::generate().context("making a key")?;
-    let certificate = CertificateParams::new(names)
-        .and_then(|params| params.self_signed(&key))
-        .context("making a certificate")?;
+    let mut params = CertificateParams::new(names.clone()).context("making a certificate")?;
+    // Otherwise all certificates would have one subject.
+    params.distinguished_name.push(DnType::CommonName, names[0].as_str());
+    let certificate = params.self_signed(&key).context("making a certificate")?;
     fs::create_dir_all(&args.directory)
         .with_context(|| format!("making {}", args.directory.display()))?;
     let (cert_path, key_path) = (args.directory.join("cert.pem"), args.directory.join("key.pem"));
@@ -59,8 +60,9 @@ fn create(path: &Path, mode: u32, bytes: &[u8]) -> anyhow::Result<()> {
     #[cfg(not(unix))]
     let _ = mode;
     let written = options.open(path).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        // Half of it would be in the way of the next one.
+        written.inspect_err(|_| drop(fs::remove_file(path)))
     });
     written.with_context(|| format!("writing {}", path.display()))
 }

@@ -12,9 +12,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::server::{ServerConnection, WebPkiClientVerifier};
+use rustls::{ProtocolVersion, ServerConfig};
 
 pub use init::{InitArgs, run as init};
 
@@ -23,6 +23,13 @@ pub const HANDSHAKE: u8 = 22;
 
 /// Bytes of records that wait to be sent, at most: a batch and what encryption adds.
 const BUFFER: usize = 1024 * 1024;
+
+/// Bytes of a record.
+const RECORD: usize = 16 * 1024;
+
+/// Records that a connection of TLS 1.2 may have: AES-GCM allows 2^24 with one key (RFC 8446 section
+/// 5.5), and only TLS 1.3 takes another key then. A few more were in the handshake.
+const RECORDS_MAX: u64 = (1 << 24) - 64;
 
 /// What connections are encrypted with.
 #[derive(Clone, Debug)]
@@ -69,12 +76,15 @@ impl Tls {
 pub struct TlsStream {
     connection: Box<ServerConnection>,
     socket: TcpStream,
+    /// Records that may still be sent.
+    left: u64,
 }
 
 impl TlsStream {
     /// Greets the peer, who has to be done within `time`.
     pub fn accept(tls: &Tls, socket: TcpStream, time: Duration) -> io::Result<Self> {
-        let mut stream = Self { connection: Box::new(tls.accept()?), socket };
+        let connection = Box::new(tls.accept()?);
+        let mut stream = Self { connection, socket, left: u64::MAX };
         let deadline = Instant::now() + time;
         while stream.connection.is_handshaking() {
             stream.flush()?;
@@ -101,12 +111,20 @@ impl TlsStream {
         }
         stream.flush()?;
         stream.socket.set_read_timeout(None)?;
+        if stream.connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+            stream.left = RECORDS_MAX;
+        }
         Ok(stream)
     }
 
     /// Sends all of these bytes.
     pub fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
+            // Beyond it everything would be taken and nothing sent.
+            let records = bytes.len().div_ceil(RECORD) as u64;
+            self.left = self.left.checked_sub(records).ok_or_else(|| {
+                io::Error::other("TLS 1.2 allows no more with this key: TLS 1.3 does")
+            })?;
             let taken = self.connection.writer().write(bytes)?;
             bytes = &bytes[taken..];
             self.flush()?;
