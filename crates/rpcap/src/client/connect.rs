@@ -61,10 +61,14 @@ fn resolve(endpoint: &Endpoint, timeout: Duration) -> Result<Vec<SocketAddr>, Er
 
 /// Small requests leave at once, and a peer that vanished without a word is noticed within a
 /// minute. Neither is worth failing for.
-pub(super) fn prepare(stream: &TcpStream) {
-    let _ = stream.set_nodelay(true);
+pub(crate) fn prepare<'s>(stream: impl Into<SockRef<'s>>) {
+    let socket = stream.into();
+    let _ = socket.set_tcp_nodelay(true);
     let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(30))
+        .with_time(Duration::from_secs(20))
         .with_interval(Duration::from_secs(10));
-    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    // Otherwise the system goes on asking for longer than that.
+    #[cfg(any(target_os = "linux", target_os = "macos", windows))]
+    let keepalive = keepalive.with_retries(3);
+    let _ = socket.set_tcp_keepalive(&keepalive);
 }

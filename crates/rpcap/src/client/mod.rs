@@ -18,6 +18,7 @@ use rpcap_proto::wire::{
     StartRequest, Stats,
 };
 
+pub(crate) use self::connect::prepare;
 pub use self::error::{Asked, Error};
 pub use self::options::{CaptureOptions, Credentials, Transport};
 use crate::data::{Receiver, TcpReceiver, UdpReceiver};

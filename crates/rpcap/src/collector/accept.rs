@@ -5,11 +5,12 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::journal::Journal;
+use crate::client::prepare;
 
 /// Connections that may wait to be taken.
 const BACKLOG: i32 = 4096;
@@ -74,16 +75,4 @@ pub(super) async fn run(
             }
         }
     }
-}
-
-/// Small requests leave at once, and an agent that vanished without a word is noticed within a
-/// minute. Neither is worth failing for.
-fn prepare(stream: &TcpStream) {
-    let _ = stream.set_nodelay(true);
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(20))
-        .with_interval(Duration::from_secs(10));
-    #[cfg(any(target_os = "linux", target_os = "macos", windows))]
-    let keepalive = keepalive.with_retries(3);
-    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
