@@ -18,12 +18,7 @@ impl Session<'_> {
     /// The link type of a listed device. What a capture needs beyond that, a right or an interface
     /// that is up, STARTCAP will tell.
     pub(super) fn linktype(&self, name: &str) -> Result<capture::LinkType, String> {
-        match self.find(name)? {
-            Kind::Interface => capture::linktype(name),
-            Kind::Savefile(path) => capture::replay::open(path, &capture::Options::default(), true)
-                .map(|capture| capture.linktype()),
-        }
-        .map_err(|e| e.to_string())
+        linktype(&self.find(name)?, name)
     }
 
     fn find(&self, name: &str) -> Result<Kind<'_>, String> {
@@ -31,8 +26,13 @@ impl Session<'_> {
     }
 
     /// Starts to capture from a listed device, the daemon's own traffic kept out.
-    fn open(&self, name: &str, mut options: capture::Options) -> Result<capture::Capture, String> {
-        match self.find(name)? {
+    fn open(
+        &self,
+        kind: &Kind<'_>,
+        name: &str,
+        mut options: capture::Options,
+    ) -> Result<capture::Capture, String> {
+        match kind {
             Kind::Interface => capture::linktype(name).and_then(|linktype| {
                 options.guard = self.shared.own.guard(linktype);
                 capture::open(name, &options)
@@ -46,9 +46,11 @@ impl Session<'_> {
     /// to for nothing; the filter is on before the ring takes its first packet.
     pub(super) fn start(&mut self, start: &Start) -> Result<StartReply, String> {
         let cli = &self.terms.settings.cli;
+        // Once: it has the system list all interfaces.
+        let kind = self.find(&start.device)?;
         let snaplen = start.snaplen.min(self.terms.snaplen());
         let ceiling = match self.terms.filter() {
-            Some(text) => Some(self.ceiling(&text, &start.device)?),
+            Some(text) => Some(ceiling(&text, linktype(&kind, &start.device)?)?),
             None => None,
         };
         let options = capture::Options {
@@ -64,12 +66,12 @@ impl Session<'_> {
             filter: within(ceiling.as_ref(), &start.filter)?,
             ..capture::Options::default()
         };
-        let mut reserved = self.reserve(&start.device, &options)?;
+        let mut reserved = self.reserve(&kind, &options)?;
         let encrypted = self.control.is_encrypted();
         if encrypted && matches!(start.data, DataChannel::Udp(_)) {
             return Err("UDP data connections are not encrypted: use TCP".to_owned());
         }
-        let capture = self.open(&start.device, options)?;
+        let capture = self.open(&kind, &start.device, options)?;
         reserved.shrink(self.memory(capture.ring_bytes()));
         let watched = self.shared.own.watch(capture.control(), capture.linktype());
         let (local, peer) = (self.control.local, self.control.peer);
@@ -134,9 +136,9 @@ impl Session<'_> {
     }
 
     /// Sets a place aside for a capture, before anything is done for it.
-    fn reserve(&self, device: &str, options: &capture::Options) -> Result<Reserved, String> {
+    fn reserve(&self, kind: &Kind<'_>, options: &capture::Options) -> Result<Reserved, String> {
         let cli = &self.terms.settings.cli;
-        let ring = match self.find(device)? {
+        let ring = match kind {
             Kind::Interface => capture::ring_bytes(options),
             Kind::Savefile(_) => capture::replay::BLOCK,
         };
@@ -164,18 +166,26 @@ impl Session<'_> {
         );
         Ok(())
     }
+}
 
-    /// The filter that packets of a device must pass besides the client's.
-    fn ceiling(&self, text: &str, device: &str) -> Result<Program, String> {
-        let linktype = self.linktype(device)?;
-        let instructions = capture::libpcap::compile(text, linktype, SNAPLEN_MAX, true)
-            .map_err(|e| format!("the operator's filter: {e}"))?;
-        let instructions = instructions
-            .iter()
-            .map(|i| rpcap_proto::bpf::Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k })
-            .collect();
-        Program::new(instructions).map_err(|e| format!("the operator's filter: {e}"))
+fn linktype(kind: &Kind<'_>, name: &str) -> Result<capture::LinkType, String> {
+    match kind {
+        Kind::Interface => capture::linktype(name),
+        Kind::Savefile(path) => capture::replay::open(path, &capture::Options::default(), true)
+            .map(|capture| capture.linktype()),
     }
+    .map_err(|e| e.to_string())
+}
+
+/// The operator's filter, which packets must pass besides the client's.
+fn ceiling(text: &str, linktype: capture::LinkType) -> Result<Program, String> {
+    let instructions = capture::libpcap::compile(text, linktype, SNAPLEN_MAX, true)
+        .map_err(|e| format!("the operator's filter: {e}"))?;
+    let instructions = instructions
+        .iter()
+        .map(|i| rpcap_proto::bpf::Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k })
+        .collect();
+    Program::new(instructions).map_err(|e| format!("the operator's filter: {e}"))
 }
 
 /// A filter for the log: its instructions without what is only there for the eye, and no more than a
