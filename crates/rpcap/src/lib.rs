@@ -21,6 +21,7 @@ pub mod filter;
 pub mod keeper;
 pub mod ledger;
 pub mod linktype;
+mod locked;
 pub mod print;
 pub mod running;
 pub mod sink;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::auth::Rights;
 use crate::cli::Cli;
 use crate::control::Control;
+use crate::locked::lock;
 use crate::own::{Flow, Hidden, Transport};
 use crate::peers::Peer;
 use crate::session::{self, End, Shared};
@@ -325,10 +326,6 @@ impl Backoff {
         self.calls += 1;
         pause.mul_f64(1.0 + fastrand::f64() / 2.0).min(longest)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

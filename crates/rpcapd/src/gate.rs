@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::auth::Rights;
 use crate::control::Control;
+use crate::listeners::is_passing;
 use crate::session::{self, Shared};
 use crate::settings::Terms;
 
@@ -36,11 +37,7 @@ impl Gate {
                     self.admit(stream.into(), peer);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(e)
-                    if matches!(
-                        e.kind(),
-                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
-                    ) => {}
+                Err(e) if is_passing(&e) => {}
                 Err(e) => {
                     tracing::error!("accepting a connection: {e}");
                     return Some(ACCEPT_PAUSE);

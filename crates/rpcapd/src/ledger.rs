@@ -1,10 +1,12 @@
 //! Where every packet of a capture went.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use rpcap_proto::wire::Stats;
 use serde::{Deserialize, Serialize};
+
+use crate::locked::lock;
 
 /// The counts of a capture's threads, shared with its session.
 ///
@@ -135,11 +137,6 @@ impl Counters {
     pub fn way(&self) -> Way {
         *lock(&self.way)
     }
-}
-
-/// A panic elsewhere leaves nothing half-done in these.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Sent {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use anyhow::{Context, bail};
 use mio::net::{TcpListener, TcpStream};
@@ -10,6 +10,7 @@ use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::cli::Cli;
+use crate::locked::lock;
 use crate::own::OwnTraffic;
 
 /// Connections that wait to be accepted.
@@ -129,7 +130,7 @@ impl Listeners {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Listener>> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.list)
     }
 }
 
@@ -216,4 +217,10 @@ fn listen(address: SocketAddr) -> anyhow::Result<Listener> {
     bound().with_context(|| {
         format!("listening on {address}: choose another address or port with -b and -p")
     })
+}
+
+/// Whether an accept that failed says nothing of the next one: the peer was gone already, or a signal
+/// came.
+pub(crate) fn is_passing(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted)
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
+use crate::files::runtime_path;
+
 /// How often a file is tried that goes away before it is locked.
 const TRIES: u32 = 10;
 
@@ -15,10 +17,7 @@ const SYSTEM: &str = "/run/rpcapd.pid";
 
 /// Where the file of a daemon in the background is, if nobody says anything; `None`: nowhere.
 pub(crate) fn default_path() -> Option<PathBuf> {
-    if rustix::process::geteuid().is_root() {
-        return Some(SYSTEM.into());
-    }
-    std::env::var_os("XDG_RUNTIME_DIR").map(|d| PathBuf::from(d).join("rpcapd.pid"))
+    runtime_path(SYSTEM, "rpcapd.pid")
 }
 
 /// The file, locked. It goes away with this value.

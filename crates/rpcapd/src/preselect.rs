@@ -4,12 +4,9 @@ use std::fmt;
 use std::net::IpAddr;
 
 use capture::devices::{Device, Sockaddr};
+use rpcap_proto::wire::PRESELECTED;
 
 use rpcap_proto::prefix::Prefix;
-
-/// Marks the chosen device in the list that clients see (docs/protocol.md, "Preselected
-/// interfaces").
-const MARK: &str = ";preselected";
 
 /// Most bytes of a description that stay in front of the mark.
 const DESCRIPTION_MAX: usize = 240;
@@ -61,7 +58,7 @@ pub fn marked(description: &[u8]) -> Vec<u8> {
     if !marked.is_empty() {
         marked.push(b' ');
     }
-    marked.extend_from_slice(MARK.as_bytes());
+    marked.extend_from_slice(PRESELECTED);
     marked
 }
 

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::io;
 use std::iter;
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use crate::config::Config;
+use crate::locked::lock;
 use crate::notify;
 use crate::session::Shared;
 use crate::sessions::Entry;
@@ -166,9 +166,4 @@ impl Reloader {
             }
         }
     }
-}
-
-/// A panic elsewhere leaves nothing half-done in it.
-fn lock(config: &Mutex<Config>) -> MutexGuard<'_, Config> {
-    config.lock().unwrap_or_else(PoisonError::into_inner)
 }

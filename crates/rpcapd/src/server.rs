@@ -13,6 +13,7 @@ use crate::auth::{Doorkeeper, Rights};
 use crate::cli::Cli;
 use crate::config::Config;
 use crate::control::Control;
+use crate::files::shown;
 use crate::gate::Gate;
 use crate::limits::Limits;
 use crate::listeners::Listeners;
@@ -110,7 +111,7 @@ fn prepare(config: Config) -> anyhow::Result<(Poll, Arc<Waker>, Arc<Shared>)> {
     let settings = Settings::new(cli.clone()).map_err(|e| anyhow::Error::msg(config.blame(&e)))?;
     if let Some(path) = &cli.save {
         config.save(path).map_err(anyhow::Error::msg)?;
-        tracing::info!("settings saved to {}", path.display().to_string().escape_debug());
+        tracing::info!("settings saved to {}", shown(path));
     }
     let poll = Poll::new().context("creating the event queue")?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKE).context("creating the waker")?);

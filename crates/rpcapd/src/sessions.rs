@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::Waker;
 
 use crate::ledger::Ledger;
+use crate::locked::lock;
 use crate::peers::Peer;
 use crate::pump::Gauge;
 use crate::totals::Totals;
@@ -160,11 +161,6 @@ impl Sessions {
             left => tracing::warn!("{left} sessions did not end in time"),
         }
     }
-}
-
-/// A panic elsewhere leaves nothing half-done in these.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A session's place among the sessions; it is given back however the session ends.

@@ -1,6 +1,6 @@
 //! What the operator wants, as sessions use it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rpcap_proto::session::Start;
 use rpcap_proto::wire::StartFlags;
@@ -8,6 +8,7 @@ use rpcap_proto::wire::StartFlags;
 use crate::auth::{Rights, Users};
 use crate::cli::Cli;
 use crate::devices::View;
+use crate::locked::lock;
 use crate::peers::{PEERS_MAX, Peer};
 use crate::preselect::Preselect;
 use crate::tls::Tls;
@@ -77,12 +78,12 @@ impl Current {
 
     /// The settings of now. Who began with them keeps them.
     pub fn get(&self) -> Arc<Settings> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&lock(&self.0))
     }
 
     /// Puts others in their place.
     pub fn set(&self, settings: Settings) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        *lock(&self.0) = Arc::new(settings);
     }
 }
 

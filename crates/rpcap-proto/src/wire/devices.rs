@@ -2,6 +2,10 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{DEVICE_NAME_MAX, Malformed, MessageType, Reader, write_message};
 
+/// Ends the description of the only device that may be opened, where the operator has chosen one
+/// (docs/protocol.md, "Preselected interfaces").
+pub const PRESELECTED: &[u8] = b";preselected";
+
 /// Bytes of one address on the wire.
 const BLOCK: usize = 128;
 /// Bytes of one record before its name.

@@ -14,7 +14,7 @@ mod requests;
 mod startcap;
 
 pub use auth::{AuthReply, AuthRequest, ByteOrder};
-pub use devices::{Address, Device, SockAddr, read_devices, write_devices};
+pub use devices::{Address, Device, PRESELECTED, SockAddr, read_devices, write_devices};
 pub use error::{ERROR_TEXT_MAX, ErrorCode, error_text, write_error};
 pub use filter::{FILTER_TYPE_BPF, FilterBlock};
 pub use header::{HEADER_LEN, Header, MessageType, VERSION, write_empty, write_message};

@@ -2,21 +2,15 @@
 
 use std::net::IpAddr;
 
-use rpcap_proto::wire::{Device, SockAddr};
+use capture::devices::Flags;
+use rpcap_proto::wire::{Device, PRESELECTED, SockAddr};
 
 use super::policy::Wanted;
-
-/// How a preselected device is marked (docs/protocol.md, "Preselected devices").
-const MARK: &[u8] = b";preselected";
-
-/// libpcap's bits.
-const LOOPBACK: u32 = 0x1;
-const UP: u32 = 0x2;
 
 /// The device that the agent was told to offer, if it was.
 pub fn preselected(devices: &[Device]) -> Option<&str> {
     let first = devices.first()?;
-    first.description.ends_with(MARK).then(|| name(first)).flatten()
+    first.description.ends_with(PRESELECTED).then(|| name(first)).flatten()
 }
 
 /// The devices that are wanted, in the order in which they are.
@@ -40,7 +34,9 @@ fn is_wanted(wanted: &Wanted, device: &Device, preselected: bool) -> bool {
     match wanted {
         Wanted::Preselected => preselected,
         // "any" would show the packets of all the others again.
-        Wanted::Up => device.flags & (UP | LOOPBACK) == UP && device.name != b"any",
+        Wanted::Up => {
+            device.flags & (Flags::UP | Flags::LOOPBACK) == Flags::UP && device.name != b"any"
+        }
         Wanted::Name(pattern) => name(device).is_some_and(|name| pattern.matches(name)),
         Wanted::Address(prefix) => {
             let addresses = device.addresses.iter().filter_map(|a| a.addr.as_ref());
@@ -85,12 +81,12 @@ mod tests {
 
     fn host() -> Vec<Device> {
         vec![
-            device("any", UP, &[]),
-            device("lo", UP | LOOPBACK, &["127.0.0.1"]),
-            device("eth0", UP, &["10.0.0.1", "2001:db8::1"]),
-            device("eth1", UP, &["192.0.2.1"]),
+            device("any", Flags::UP, &[]),
+            device("lo", Flags::UP | Flags::LOOPBACK, &["127.0.0.1"]),
+            device("eth0", Flags::UP, &["10.0.0.1", "2001:db8::1"]),
+            device("eth1", Flags::UP, &["192.0.2.1"]),
             device("eth2", 0, &[]),
-            Device { name: b"\xff".to_vec(), flags: UP, ..Device::default() },
+            Device { name: b"\xff".to_vec(), flags: Flags::UP, ..Device::default() },
         ]
     }
 

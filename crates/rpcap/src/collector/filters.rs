@@ -1,12 +1,13 @@
 //! Filter texts into programs: each once for every link type.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use rpcap_proto::bpf::Instruction;
 use rpcap_proto::wire::{FilterBlock, SNAPLEN_MAX};
 
 use crate::filter;
+use crate::locked::lock;
 
 /// Programs that are kept.
 const KEPT: usize = 256;
@@ -32,7 +33,7 @@ impl Filters {
             return Ok(FilterBlock { instructions: vec![all] });
         }
         let source = (text.to_owned(), linktype, snaplen);
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&source).cloned();
+        let known = lock(&self.0).get(&source).cloned();
         if let Some(block) = known {
             return Ok(block);
         }
@@ -45,7 +46,7 @@ impl Filters {
             Err(error) => return Err(error.to_string()),
         };
         let block = FilterBlock { instructions };
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.0);
         if kept.len() >= KEPT {
             kept.clear();
         }
@@ -55,6 +56,6 @@ impl Filters {
 
     /// Forgets what was compiled: names may lead elsewhere now.
     pub fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        lock(&self.0).clear();
     }
 }

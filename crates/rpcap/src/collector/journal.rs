@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::locked::lock;
 
 /// Lines that are kept for the table.
 const KEPT: usize = 200;
@@ -20,7 +22,7 @@ struct State {
 
 impl Journal {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// An event. The line must be harmless: see [`crate::text::harmless`].

@@ -1,12 +1,14 @@
 //! The outputs of the policy that run.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use super::journal::Journal;
 use super::output::{Drain, Files, Output, Stdout};
 use super::policy::{Destination, OutputPlan, Policy};
+
+use crate::locked::lock;
 
 /// Outputs by what they were made from.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ impl Outputs {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Starts those that a policy needs and that do not run yet, or none of them.

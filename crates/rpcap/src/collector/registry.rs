@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::stream::{Key, Phase, Stream};
+
+use crate::locked::lock;
 
 /// Streams whose agents have gone that are remembered, for each that may be there.
 const REMEMBERED: usize = 4;
@@ -61,7 +63,7 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// The streams, in the order of their agents' addresses.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -13,7 +13,9 @@ use super::journal::Journal;
 use super::outputs::Outputs;
 use super::policy::{Names, Policy};
 use super::registry::Registry;
-use super::udp::{self, Ports};
+use super::udp::Ports;
+
+use crate::locked::lock;
 
 /// Addresses that were turned away and are remembered.
 const REMEMBERED: usize = 4096;
@@ -80,8 +82,7 @@ impl Shared {
     /// What concerns no stream, as one line.
     pub fn totals_line(&self) -> String {
         let t = &self.totals;
-        let mut datagrams = udp::Sums::default();
-        self.ports.receivers().iter().for_each(|r| datagrams.add(&r.counts));
+        let datagrams = self.ports.sums();
         format!(
             "connections={} rejected={} surplus={} failed={} datagrams={} calls={} unknown={} \
              late={} truncated={} kernel-dropped={}",
@@ -106,7 +107,7 @@ pub struct Remembered(Mutex<HashMap<IpAddr, Instant>>);
 impl Remembered {
     /// Whether this is the first time for a while.
     pub fn is_news(&self, address: IpAddr, now: Instant) -> bool {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         if known.len() >= REMEMBERED {
             known.retain(|_, since| now.duration_since(*since) < MEMORY);
         }

@@ -100,8 +100,6 @@ impl Status {
     /// How things are now.
     pub fn of(shared: &Shared) -> Self {
         let t = &shared.totals;
-        let mut datagrams = Sums::default();
-        shared.ports.receivers().iter().for_each(|r| datagrams.add(&r.counts));
         let outputs = shared.outputs.running();
         let waiting = shared.registry.waiting().into_iter();
         Self {
@@ -112,7 +110,7 @@ impl Status {
                 surplus: t.surplus.load(Relaxed),
                 failed: t.failed.load(Relaxed),
             },
-            datagrams,
+            datagrams: shared.ports.sums(),
             outputs: outputs
                 .iter()
                 .map(|o| OutputStatus {

@@ -3,14 +3,15 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
 use super::flow::Flow;
 use super::output::Account;
 use crate::data::Received;
-use crate::file::Summary;
+use crate::file::{Summary, nanos};
 use crate::ledger::{DaemonCounts, Ledger, Told, Verdict};
+use crate::locked::lock;
 use crate::text::harmless;
 
 /// What a stream is known by: an agent that comes back goes on where it was.
@@ -171,7 +172,7 @@ impl Stream {
 
     /// What changes.
     pub fn live(&self) -> MutexGuard<'_, Live> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.live)
     }
 
     /// Goes over into another phase.
@@ -214,10 +215,6 @@ impl Stream {
     pub fn summary(&self) -> Summary {
         let t = self.totals();
         let known = t.uncertain < t.captures || t.received > 0;
-        let nanos = |time: SystemTime| {
-            let since = time.duration_since(UNIX_EPOCH).ok()?;
-            u64::try_from(since.as_nanos()).ok()
-        };
         Summary {
             start: nanos(self.first_seen),
             end: nanos(SystemTime::now()),

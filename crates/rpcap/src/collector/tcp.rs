@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rpcap_proto::wire::{MESSAGE_OVERHEAD, PacketMessage, SNAPLEN_MAX};
@@ -15,6 +15,7 @@ use super::flow::{Flow, Inflow};
 use super::output::Outlet;
 use crate::client::same_host;
 use crate::data::{DataError, Inlet, Received, Tally};
+use crate::locked::lock;
 
 /// Room for a read; grows to what one packet needs.
 const BUFFER: usize = 32 * 1024;
@@ -78,7 +79,7 @@ impl Reading {
                 result = read(stream, &flow, &outlet, &mut tally) => result,
                 _ = stopped => Ok(()),
             };
-            outlet.lock().unwrap_or_else(PoisonError::into_inner).flush();
+            lock(&outlet).flush();
             ended.notify_one();
             (*tally.received(), result.err())
         });
@@ -118,7 +119,7 @@ async fn read(
         }
         let mut start = 0;
         {
-            let mut outlet = outlet.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut outlet = lock(outlet);
             let mut inflow = Inflow { stream: flow.stream, outlet: &mut outlet };
             let mut inlet = Inlet::new(tally, &mut inflow, &flow.gauge);
             while let Some(message) = PacketMessage::read(&buffer[start..], flow.snaplen)? {

@@ -2,13 +2,13 @@ use std::fmt::Write as _;
 use std::io::{self, BufWriter, Stdout};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use rpcap::client::{CaptureOptions, Client, Transport};
 use rpcap::data::Receiver;
 use rpcap::data::datagrams::Options;
-use rpcap::file::{self, Format, Meta, Record, Summary, Writer};
+use rpcap::file::{self, Format, Meta, Record, Summary, Writer, nanos};
 use rpcap::keeper::{Keeper, Lines, Output};
 use rpcap::running::{Happened, Outcome, Running};
 use rpcap::text::{harmless, plural};
@@ -55,12 +55,6 @@ pub(crate) fn run(args: &Capture) -> anyhow::Result<()> {
     }
     let (failure, outcome) = watch(running, args, &interrupts);
     finish(args, started, outcome, failure)
-}
-
-/// Nanoseconds since 1970.
-pub(super) fn nanos(time: SystemTime) -> Option<u64> {
-    let since = time.duration_since(UNIX_EPOCH).ok()?;
-    u64::try_from(since.as_nanos()).ok()
 }
 
 /// Where the packets go.

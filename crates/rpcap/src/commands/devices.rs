@@ -1,5 +1,6 @@
 use std::io::{self, Write};
 
+use capture::devices::Flags;
 use rpcap::client::Client;
 use rpcap::text::harmless;
 use rpcap_proto::wire::{Device, SockAddr};
@@ -7,15 +8,6 @@ use serde::Serialize;
 
 use crate::cli::Devices;
 use crate::exit::Failure;
-
-/// libpcap's bits.
-const LOOPBACK: u32 = 0x1;
-const UP: u32 = 0x2;
-const RUNNING: u32 = 0x4;
-const WIRELESS: u32 = 0x8;
-const CONNECTION: u32 = 0x30;
-const CONNECTED: u32 = 0x10;
-const DISCONNECTED: u32 = 0x20;
 
 /// A device for programs to read.
 #[derive(Serialize)]
@@ -93,13 +85,13 @@ fn json(devices: &[Device]) -> anyhow::Result<String> {
         .map(|d| Row {
             name: name(&d.name),
             description: (!d.description.is_empty()).then(|| name(&d.description)),
-            loopback: d.flags & LOOPBACK != 0,
-            up: d.flags & UP != 0,
-            running: d.flags & RUNNING != 0,
-            wireless: d.flags & WIRELESS != 0,
-            connected: match d.flags & CONNECTION {
-                CONNECTED => Some(true),
-                DISCONNECTED => Some(false),
+            loopback: d.flags & Flags::LOOPBACK != 0,
+            up: d.flags & Flags::UP != 0,
+            running: d.flags & Flags::RUNNING != 0,
+            wireless: d.flags & Flags::WIRELESS != 0,
+            connected: match d.flags & Flags::CONNECTION_STATUS {
+                Flags::CONNECTED => Some(true),
+                Flags::DISCONNECTED => Some(false),
                 _ => None,
             },
             addresses: d
@@ -119,15 +111,17 @@ fn json(devices: &[Device]) -> anyhow::Result<String> {
 
 fn state(flags: u32) -> String {
     let mut words = Vec::new();
-    words.push(if flags & UP != 0 { "up" } else { "down" });
-    for (bit, word) in [(RUNNING, "running"), (LOOPBACK, "loopback"), (WIRELESS, "wireless")] {
+    words.push(if flags & Flags::UP != 0 { "up" } else { "down" });
+    for (bit, word) in
+        [(Flags::RUNNING, "running"), (Flags::LOOPBACK, "loopback"), (Flags::WIRELESS, "wireless")]
+    {
         if flags & bit != 0 {
             words.push(word);
         }
     }
-    match flags & CONNECTION {
-        CONNECTED => words.push("connected"),
-        DISCONNECTED => words.push("disconnected"),
+    match flags & Flags::CONNECTION_STATUS {
+        Flags::CONNECTED => words.push("connected"),
+        Flags::DISCONNECTED => words.push("disconnected"),
         _ => {}
     }
     words.join(",")

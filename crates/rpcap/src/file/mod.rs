@@ -43,7 +43,7 @@ pub use format::Format;
 pub use meta::Meta;
 pub use record::Record;
 pub use stream::Stream;
-pub use summary::Summary;
+pub use summary::{Summary, nanos};
 pub use writer::Writer;
 pub(crate) use writer::stdout;
 

@@ -1,3 +1,5 @@
+use std::time::{SystemTime, UNIX_EPOCH};
+
 /// What became of a capture, written behind its last packet. pcap has no place for it.
 ///
 /// Counters that are not known are `None` and left out.
@@ -19,4 +21,10 @@ pub struct Summary {
     pub delivered: Option<u64>,
     /// The ledger in words (comment on the statistics), left out if empty
     pub comment: String,
+}
+
+/// A time as a [`Summary`] has it.
+pub fn nanos(time: SystemTime) -> Option<u64> {
+    let since = time.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_nanos()).ok()
 }

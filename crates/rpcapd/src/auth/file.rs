@@ -9,14 +9,17 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{File, Metadata};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use argon2::password_hash::phc::PasswordHash;
+use rpcap_proto::wire::SNAPLEN_MAX;
 use serde::{Deserialize, Serialize};
 
 use super::{NAME_MAX, Rights, User, Users};
+use crate::cli;
+use crate::files::{self, Unread, shown};
 
 /// Most bytes of a file.
 const SIZE_MAX: u64 = 16 * 1024 * 1024;
@@ -28,7 +31,7 @@ const MEMORY_MAX: u32 = 256 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The system does not let us.
-    #[error("{}: {source}", path.display().to_string().escape_debug())]
+    #[error("{}: {source}", shown(path))]
     System {
         /// The file.
         path: PathBuf,
@@ -36,7 +39,7 @@ pub enum ReadError {
         source: io::Error,
     },
     /// The contents are wrong, or others can get at them.
-    #[error("{}: {reason}", path.display().to_string().escape_debug())]
+    #[error("{}: {reason}", shown(path))]
     Wrong {
         /// The file.
         path: PathBuf,
@@ -91,12 +94,10 @@ pub(super) fn user(name: &str, entry: &Entry) -> Result<User, String> {
         return Err(format!("password: comparing it takes more than {MEMORY_MAX} kB"));
     }
     if let Some(filter) = &entry.filter {
-        // For some link type: whether it fits a device's is seen when that is opened.
-        capture::libpcap::compile(filter, capture::LinkType::ETHERNET, 0xffff, true)
-            .map_err(|e| format!("filter: {e}"))?;
+        cli::filter(filter).map_err(|e| format!("filter: {e}"))?;
     }
-    if !entry.snaplen.is_none_or(|s| (1..=262_144).contains(&s)) {
-        return Err("snaplen: expected a number from 1 to 262144".to_owned());
+    if !entry.snaplen.is_none_or(|s| (1..=SNAPLEN_MAX).contains(&s)) {
+        return Err(format!("snaplen: expected a number from 1 to {SNAPLEN_MAX}"));
     }
     let devices = entry.devices.as_deref().map(str::parse).transpose();
     let devices = devices.map_err(|e| format!("devices: {e}"))?;
@@ -108,17 +109,13 @@ pub(super) fn user(name: &str, entry: &Entry) -> Result<User, String> {
 pub(super) fn read(path: &Path) -> Result<Entries, ReadError> {
     let wrong = |reason: String| ReadError::Wrong { path: path.to_owned(), reason };
     let system = |source| ReadError::System { path: path.to_owned(), source };
-    // Before it is opened: a pipe would wait for its other end.
-    if !fs::metadata(path).map_err(system)?.is_file() {
-        return Err(wrong("not a file".to_owned()));
-    }
-    let file = File::open(path).map_err(system)?;
-    private(&file).map_err(system)?.map_err(wrong)?;
-    let mut text = String::new();
-    file.take(SIZE_MAX + 1).read_to_string(&mut text).map_err(system)?;
-    if text.len() as u64 > SIZE_MAX {
-        return Err(wrong(format!("longer than {SIZE_MAX} bytes")));
-    }
+    let bytes = files::read(path, SIZE_MAX, private).map_err(|reason| match reason {
+        Unread::System(e) => system(e),
+        Unread::NoFile => wrong("not a file".to_owned()),
+        Unread::TooLong => wrong(format!("longer than {SIZE_MAX} bytes")),
+        Unread::Refused(reason) => wrong(reason),
+    })?;
+    let text = String::from_utf8(bytes).map_err(|e| wrong(e.to_string()))?;
     toml::from_str(&text).map_err(|e: toml::de::Error| {
         let at = e.span().map_or(0, |span| span.start);
         let line = text.get(..at).map_or(1, |before| before.matches('\n').count() + 1);
@@ -128,58 +125,45 @@ pub(super) fn read(path: &Path) -> Result<Entries, ReadError> {
 
 /// Whether only its owner, who is we or root, can get at a file.
 #[cfg(unix)]
-fn private(file: &File) -> io::Result<Result<(), String>> {
+fn private(file: &File) -> Result<(), Unread> {
     use std::os::unix::fs::MetadataExt;
 
     let metadata = file.metadata()?;
     let owner = metadata.uid();
     if metadata.mode() & 0o077 != 0 {
-        return Ok(Err("others than its owner can get at it: chmod 600".to_owned()));
+        let reason = "others than its owner can get at it: chmod 600";
+        return Err(Unread::Refused(reason.to_owned()));
     }
     if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        return Ok(Err(format!("it belongs to user {owner}, neither to root nor to this user")));
+        let reason = format!("it belongs to user {owner}, neither to root nor to this user");
+        return Err(Unread::Refused(reason));
     }
-    Ok(Ok(()))
+    Ok(())
 }
 
 #[cfg(not(unix))]
-fn private(_file: &File) -> io::Result<Result<(), String>> {
-    Ok(Ok(()))
+fn private(_file: &File) -> Result<(), Unread> {
+    Ok(())
 }
 
 /// Replaces a file as a whole; only its owner can get at it.
 pub(super) fn write(path: &Path, entries: &Entries) -> io::Result<()> {
     let text = toml::to_string(entries).map_err(io::Error::other)?;
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&new)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    let done = written.and_then(|()| keep_owner(path, &file)).and_then(|()| fs::rename(&new, path));
-    if done.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    done
+    files::replace(path, &text, keep_owner)
 }
 
 /// Root may manage the file of another user.
 #[cfg(unix)]
-fn keep_owner(old: &Path, new: &File) -> io::Result<()> {
+fn keep_owner(old: &Metadata, new: &File) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, fchown};
 
-    match fs::metadata(old) {
-        Ok(old) if old.uid() != new.metadata()?.uid() => {
-            fchown(new, Some(old.uid()), Some(old.gid()))
-        }
-        _ => Ok(()),
+    match old.uid() == new.metadata()?.uid() {
+        true => Ok(()),
+        false => fchown(new, Some(old.uid()), Some(old.gid())),
     }
 }
 
 #[cfg(not(unix))]
-fn keep_owner(_old: &Path, _new: &File) -> io::Result<()> {
+fn keep_owner(_old: &Metadata, _new: &File) -> io::Result<()> {
     Ok(())
 }

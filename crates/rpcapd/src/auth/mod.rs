@@ -9,13 +9,14 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordVerifier};
 
 use crate::devices::Rules;
+use crate::locked::lock;
 use throttle::Throttle;
 
 pub use file::ReadError;
@@ -133,9 +134,4 @@ fn compare(users: &Users, name: &[u8], password: &[u8]) -> Result<Identity, Refu
         Some(_) if !matches => Err(Refusal::WrongPassword),
         Some((name, user)) => Ok(Identity { name: name.clone(), rights: user.rights.clone() }),
     }
-}
-
-/// A panic elsewhere leaves nothing half-done in these.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

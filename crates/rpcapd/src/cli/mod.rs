@@ -21,9 +21,10 @@ use crate::peers::{Peer, PeerList};
 use crate::preselect::Preselect;
 use crate::tls::InitArgs;
 use crate::transport::{Options, Threads};
-use values::{filter, milliseconds, nice, preselect, rate, seconds, threads, udpstr_mtu, user};
+use values::{milliseconds, nice, preselect, rate, seconds, threads, udpstr_mtu, user};
 
 pub use values::Replay;
+pub(crate) use values::filter;
 
 const AFTER_HELP: &str = "\
 SIGNALS

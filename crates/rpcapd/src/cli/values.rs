@@ -60,7 +60,7 @@ pub(super) fn nice(text: &str) -> Result<(Option<i32>, Option<i32>), String> {
 }
 
 /// A filter that some link type can have; whether a device's can is seen when that is opened.
-pub(super) fn filter(text: &str) -> Result<String, String> {
+pub(crate) fn filter(text: &str) -> Result<String, String> {
     capture::libpcap::compile(text, capture::LinkType::ETHERNET, SNAPLEN_MAX, true)
         .map_err(|e| e.to_string())?;
     Ok(text.to_owned())

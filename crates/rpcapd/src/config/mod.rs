@@ -7,7 +7,6 @@
 mod contents;
 mod ini;
 mod options;
-mod read;
 mod save;
 mod toml;
 
@@ -22,9 +21,13 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::cli::{Arguments, Cli};
+use crate::files::{self, Unread, shown};
 use crate::peers::Peer;
 use contents::{Contents, Fault};
 use options::{Kind, Options};
+
+/// No configuration is longer, in bytes.
+const SIZE_MAX: u64 = 1 << 20;
 
 /// The settings that a command line and its file make, and where each is from.
 #[derive(Clone, Debug)]
@@ -169,7 +172,8 @@ fn settings(matches: &ArgMatches) -> &ArgMatches {
 }
 
 fn read_file(path: &Path, options: &Options) -> Result<(String, Contents), Errors> {
-    let bytes = read::read(path).map_err(|e| Errors(vec![format!("{}: {e}", shown(path))]))?;
+    let bytes = files::read(path, SIZE_MAX, |_| Ok(()));
+    let bytes = bytes.map_err(|e| Errors(vec![format!("{}: {}", shown(path), unread(e))]))?;
     let text = String::from_utf8(bytes).map_err(|e| {
         let (at, bytes) = (e.utf8_error().valid_up_to(), e.as_bytes());
         let before = String::from_utf8_lossy(&bytes[..at]);
@@ -195,8 +199,13 @@ fn is_toml(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"))
 }
 
-fn shown(path: &Path) -> String {
-    path.display().to_string().escape_debug().to_string()
+fn unread(reason: Unread) -> String {
+    match reason {
+        Unread::System(e) => format!("reading it: {e}"),
+        Unread::NoFile => "expected a file, not a directory, pipe or device".to_owned(),
+        Unread::TooLong => format!("it is too long: {SIZE_MAX} bytes are the most"),
+        Unread::Refused(reason) => reason,
+    }
 }
 
 /// FILE:LINE:COLUMN of a byte, lines and characters counted from 1.

@@ -2,14 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
 use std::path::Path;
 
 use ::toml::Value;
 
 use super::options::{Kind, Options};
-use super::{Config, Given, is_toml, parse, shown};
+use super::{Config, Given, is_toml, parse};
+use crate::files::{self, shown};
 use crate::peers::Peer;
 
 /// The options that an ini file can say.
@@ -78,7 +77,8 @@ impl Config {
         let text = if is_toml(path) { self.to_toml(false) } else { self.to_ini() };
         let text = text.map_err(failed)?;
         self.check(path, &text).map_err(failed)?;
-        replace(path, &text).map_err(|e| failed(e.to_string()))
+        // Who may connect, and who is called, is nobody else's business, unless it was before.
+        files::replace(path, &text, |_, _| Ok(())).map_err(|e| failed(e.to_string()))
     }
 
     /// A file that says something else than it was told must not be there.
@@ -142,34 +142,4 @@ fn peer_values(peer: &Peer) -> Vec<(&'static str, Value)> {
 fn one_line(values: &[std::ffi::OsString]) -> Result<String, String> {
     let value = values.first().and_then(|v| v.to_str()).unwrap_or_default();
     Ok(value.split_whitespace().collect::<Vec<_>>().join(" "))
-}
-
-/// Writes beside the file, then takes its place.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // What a link leads to, and neither a device nor a pipe.
-    let path = match fs::canonicalize(path) {
-        Ok(path) if path.is_file() => path,
-        Ok(_) => return Err(io::Error::other("there is something that is no file")),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => path.to_owned(),
-        Err(e) => return Err(e),
-    };
-    let mut beside = path.clone().into_os_string();
-    beside.push(format!(".{}.new", std::process::id()));
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    // Who may connect, and who is called, is nobody else's business, unless it was before.
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&beside)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| {
-        if let Ok(old) = fs::metadata(&path) {
-            file.set_permissions(old.permissions())?;
-        }
-        file.sync_all()
-    });
-    drop(file);
-    written.and_then(|()| fs::rename(&beside, &path)).inspect_err(|_| {
-        // It is of no use to anybody; that it stays does no harm.
-        let _ = fs::remove_file(&beside);
-    })
 }

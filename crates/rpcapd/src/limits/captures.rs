@@ -1,6 +1,8 @@
 //! How many captures there may be, and how much memory for packets they may have together.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::locked::lock;
 
 /// What runs.
 #[derive(Debug, Default)]
@@ -84,7 +86,7 @@ impl Captures {
 
     /// A panic elsewhere leaves nothing half-done in it.
     fn lock(&self) -> MutexGuard<'_, InUse> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -17,8 +17,10 @@
 //! flow is back after a second for each level.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use crate::locked::lock;
 
 /// What a budget is for.
 pub const PERIOD: Duration = Duration::from_millis(100);
@@ -202,7 +204,7 @@ impl Budget {
 
     /// A panic elsewhere leaves nothing half-done in it.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -13,8 +13,10 @@
 //! stamps). Acknowledgements, retransmissions and the control connection are not counted.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
+
+use crate::locked::lock;
 
 /// Of a second: what a bucket holds. It has to outlast the time between two blocks of the ring.
 const BURST: u64 = 20;
@@ -172,7 +174,7 @@ impl Bucket {
 
     /// A panic elsewhere leaves nothing half-done in it.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

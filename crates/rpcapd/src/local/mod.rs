@@ -22,6 +22,7 @@ use mio::event::Source;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::cli::Cli;
+use crate::listeners::is_passing;
 use crate::reload::Reloader;
 use crate::report::Observer;
 use connection::{Asked, Connection};
@@ -215,11 +216,7 @@ fn serve(mut poll: Poll, doors: &[Door], desk: &Desk, ending: &AtomicBool) {
                         }
                     }
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(e)
-                        if matches!(
-                            e.kind(),
-                            io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
-                        ) => {}
+                    Err(e) if is_passing(&e) => {}
                     Err(e) => {
                         tracing::debug!("accepting a question: {e}");
                         pause = Some(ACCEPT_PAUSE);

@@ -12,6 +12,8 @@ use rustix::fs::{FlockOperation, Mode, fchmod, flock};
 use rustix::process::umask;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::files::runtime_path;
+
 /// Where root's daemon has its socket.
 const SYSTEM: &str = "/run/rpcapd/rpcapd.sock";
 
@@ -21,10 +23,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Where the socket is if nobody says anything.
 pub(super) fn default_path() -> Option<PathBuf> {
-    if rustix::process::geteuid().is_root() {
-        return Some(SYSTEM.into());
-    }
-    std::env::var_os("XDG_RUNTIME_DIR").map(|d| PathBuf::from(d).join("rpcapd.sock"))
+    runtime_path(SYSTEM, "rpcapd.sock")
 }
 
 /// A socket's file. It goes away with this value, if it is still the same. To be dropped before the

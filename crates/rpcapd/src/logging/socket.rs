@@ -6,12 +6,14 @@
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::target::Facility;
+
+use crate::locked::lock;
 
 /// A form of datagrams.
 #[derive(Clone, Copy, Debug)]
@@ -67,12 +69,12 @@ impl SocketLog {
 
     /// Whether the log is there at this moment.
     pub(super) fn check(&self) -> Result<(), String> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         state.connect(self).map(drop).map_err(|e| format!("{}: {e}", self.path.display()))
     }
 
     fn log(&self, severity: u8, line: &str) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         if state.lost > 0 {
             let lost = format!("{} lines before this one are lost", state.lost);
             if state.send(self, &self.protocol.datagram(4, &lost)).is_err() {

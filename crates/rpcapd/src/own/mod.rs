@@ -9,10 +9,12 @@
 mod program;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use capture::{Control, Instruction, LinkType};
+
+use crate::locked::lock;
 
 /// How long the last packets of a closed connection may still be on their way.
 const AFTERLIFE: Duration = Duration::from_secs(60);
@@ -165,7 +167,7 @@ impl OwnTraffic {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

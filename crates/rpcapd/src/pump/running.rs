@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use super::{Ended, Forwarder, Pump};
 use crate::ledger::{Counters, Ledger, Way};
 use crate::limits::cpu::Meter;
 use crate::limits::{Gate, Limits};
+use crate::locked::lock;
 use crate::sampler::Sampler;
 use crate::tls::{Tls, TlsStream};
 use crate::transport::{
@@ -131,14 +132,14 @@ impl Stop {
             // It fails only if the thread that waits is gone.
             let _ = waker.wake();
         }
-        if let Some(stream) = &*self.stream.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(stream) = &*lock(&self.stream) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
     /// Whether there is no data connection yet.
     fn is_waiting(&self) -> bool {
-        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = lock(&self.stream);
         self.accepting.is_some() && stream.is_none()
     }
 
@@ -148,7 +149,7 @@ impl Stop {
 
     /// Lets [`Self::abort`] end writes to this stream too.
     fn guard(&self, stream: &TcpStream) -> io::Result<()> {
-        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream.try_clone()?);
+        *lock(&self.stream) = Some(stream.try_clone()?);
         // An abort that came before it could see the stream.
         if self.is_aborted() {
             let _ = stream.shutdown(Shutdown::Both);

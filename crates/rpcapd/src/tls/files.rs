@@ -1,20 +1,16 @@
 //! Certificates and keys in files, in PEM's notation.
 
 use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::files::{self, Unread, shown};
+
 /// Most bytes of a file.
 const SIZE_MAX: u64 = 4 * 1024 * 1024;
-
-/// A path as it can be logged.
-pub(super) fn shown(path: &Path) -> String {
-    path.display().to_string().escape_debug().to_string()
-}
 
 /// The certificates of a file, at least one.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -43,34 +39,31 @@ pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
 }
 
 #[cfg(unix)]
-fn private(file: &File) -> io::Result<()> {
+fn private(file: &File) -> Result<(), Unread> {
     use std::os::unix::fs::MetadataExt;
 
     match file.metadata()?.mode() & 0o027 {
         0 => Ok(()),
-        _ => Err(io::Error::other("others than its owner and group can get at it: chmod 640")),
+        _ => {
+            let reason = "others than its owner and group can get at it: chmod 640";
+            Err(Unread::Refused(reason.to_owned()))
+        }
     }
 }
 
 #[cfg(not(unix))]
-fn private(_file: &File) -> io::Result<()> {
+fn private(_file: &File) -> Result<(), Unread> {
     Ok(())
 }
 
-fn read(path: &Path, check: impl Fn(&File) -> io::Result<()>) -> Result<Vec<u8>, String> {
-    let read = || {
-        // Before it is opened: a pipe would wait for its other end.
-        if !std::fs::metadata(path)?.is_file() {
-            return Err(io::Error::other("not a file"));
-        }
-        let file = File::open(path)?;
-        check(&file)?;
-        let mut bytes = Vec::new();
-        file.take(SIZE_MAX + 1).read_to_end(&mut bytes)?;
-        match bytes.len() as u64 > SIZE_MAX {
-            true => Err(io::Error::other(format!("longer than {SIZE_MAX} bytes"))),
-            false => Ok(bytes),
-        }
-    };
-    read().map_err(|e| format!("{}: {e}", shown(path)))
+fn read(path: &Path, check: impl FnOnce(&File) -> Result<(), Unread>) -> Result<Vec<u8>, String> {
+    files::read(path, SIZE_MAX, check).map_err(|reason| {
+        let reason = match reason {
+            Unread::System(e) => e.to_string(),
+            Unread::NoFile => "not a file".to_owned(),
+            Unread::TooLong => format!("longer than {SIZE_MAX} bytes"),
+            Unread::Refused(reason) => reason,
+        };
+        format!("{}: {reason}", shown(path))
+    })
 }

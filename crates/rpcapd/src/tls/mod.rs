@@ -16,6 +16,8 @@ use rustls::crypto::ring::default_provider;
 use rustls::server::{ServerConnection, WebPkiClientVerifier};
 use rustls::{ProtocolVersion, ServerConfig};
 
+use crate::files::shown;
+
 pub use init::{InitArgs, run as init};
 
 /// The first byte of a TLS connection: a record of the handshake.
@@ -50,13 +52,13 @@ impl Tls {
                 let roots = Arc::new(files::roots(path)?);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
                 builder.with_client_cert_verifier(
-                    verifier.map_err(|e| format!("{}: {e}", files::shown(path)))?,
+                    verifier.map_err(|e| format!("{}: {e}", shown(path)))?,
                 )
             }
         };
         let mut config = builder
             .with_single_cert(files::certificates(cert)?, files::key(key)?)
-            .map_err(|e| format!("{} and {}: {e}", files::shown(cert), files::shown(key)))?;
+            .map_err(|e| format!("{} and {}: {e}", shown(cert), shown(key)))?;
         // Sessions are not resumed, and a data connection carries nothing but packets.
         config.send_tls13_tickets = 0;
         Ok(Self(Arc::new(config)))

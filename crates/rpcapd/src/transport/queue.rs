@@ -10,6 +10,8 @@ use rpcap_proto::batch::Batch;
 
 use super::Sink;
 
+use crate::locked::lock;
+
 /// Gives batches to another thread, which sends them.
 ///
 /// It holds so many batches and packets and no more; then the thread that captures waits, and what
@@ -43,7 +45,7 @@ struct State {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Waits until `wanted` is so.

@@ -7,6 +7,7 @@ use rpcap_proto::wire::PacketHeader;
 
 use super::Batch;
 use crate::file::{Meta, Summary};
+use crate::locked::lock;
 
 /// A batch is given on when it has so many bytes.
 const FULL: usize = 256 * 1024;
@@ -88,7 +89,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Announces a stream. Comes before any packet of it.

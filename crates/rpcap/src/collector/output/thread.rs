@@ -1,5 +1,5 @@
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use super::{Drain, Outlet, Queue};
 use crate::collector::journal::Journal;
 use crate::collector::policy::OutputPlan;
 use crate::file::Record;
+use crate::locked::lock;
 
 /// How often an output that has nothing to do looks at the clock.
 const IDLE: Duration = Duration::from_millis(500);
@@ -41,7 +42,7 @@ impl Output {
 
     /// Gives on what came by TCP.
     pub fn flush(&self) {
-        self.outlet.lock().unwrap_or_else(PoisonError::into_inner).flush();
+        lock(&self.outlet).flush();
     }
 }
 

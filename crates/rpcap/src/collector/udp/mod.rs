@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use self::receiver::{Counts, Receiver, Sums};
 pub use self::switchboard::{Command, Started, Strangers, Switchboard};
@@ -18,6 +18,7 @@ use super::flow::Flow;
 use super::journal::Journal;
 use crate::data::Received;
 use crate::data::datagrams::Options;
+use crate::locked::lock;
 
 /// Captures that may have a port of their own.
 const OWN_PORTS: usize = 64;
@@ -80,8 +81,15 @@ impl Ports {
         &self.receivers
     }
 
+    /// What all threads have counted.
+    pub fn sums(&self) -> Sums {
+        let mut sums = Sums::default();
+        self.receivers.iter().for_each(|r| sums.add(&r.counts));
+        sums
+    }
+
     fn hosts(&self) -> MutexGuard<'_, HashMap<IpAddr, Host>> {
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.hosts)
     }
 
     fn tell_all(&self, command: impl Fn() -> Command) {

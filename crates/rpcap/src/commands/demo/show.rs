@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use rpcap::client::{CaptureOptions, Client, Credentials};
-use rpcap::file::{Format, Meta, Record, Summary, Writer};
+use rpcap::file::{Format, Meta, Record, Summary, Writer, nanos};
 use rpcap::keeper::{Keeper, Lines, Output};
 use rpcap::ledger::Ledger;
 use rpcap::running::{Happened, Running};
@@ -83,8 +83,8 @@ pub(super) fn show(
         return Err(cannot_write(error).into());
     }
     let summary = Summary {
-        start: crate::commands::capture::nanos(started),
-        end: crate::commands::capture::nanos(SystemTime::now()),
+        start: nanos(started),
+        end: nanos(SystemTime::now()),
         ..outcome.ledger.summary()
     };
     writer.finish(&summary).map_err(cannot_write)?;
