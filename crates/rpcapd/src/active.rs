@@ -17,6 +17,7 @@ use crate::locked::lock;
 use crate::own::{Flow, Hidden, Transport};
 use crate::peers::Peer;
 use crate::session::{self, End, Shared};
+use crate::sessions::Ending;
 use crate::settings::Terms;
 use crate::transport::bind_device;
 
@@ -147,7 +148,7 @@ impl Call {
         self.unwant();
         for (_, session) in shared.sessions.list() {
             if session.called.as_ref() == Some(&self.peer) {
-                session.end();
+                session.end(Ending::Unwanted);
             }
         }
     }

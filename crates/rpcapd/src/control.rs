@@ -114,6 +114,10 @@ impl Control {
                 Ok(0) => return Ok(ReadResult::Eof),
                 Ok(n) => return Ok(ReadResult::Bytes(n)),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
+                    let text = "the peer ended it without saying so (TLS close_notify)";
+                    return Err(io::Error::new(e.kind(), text));
+                }
                 Err(e) => return Err(e),
             }
             let result = tls::take(tls, &mut self.stream);

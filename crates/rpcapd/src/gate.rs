@@ -48,7 +48,7 @@ impl Gate {
 
     fn admit(&mut self, stream: std::net::TcpStream, peer: SocketAddr) {
         let limit = self.shared.settings.get().cli.max_sessions;
-        if self.shared.sessions.passive() >= limit {
+        if !self.shared.sessions.make_room(limit) {
             self.turn_away(peer, limit);
             return;
         }

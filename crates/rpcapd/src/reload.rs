@@ -10,7 +10,7 @@ use std::thread;
 use crate::locked::lock;
 use crate::notify;
 use crate::session::Shared;
-use crate::sessions::Entry;
+use crate::sessions::{Ending, Entry};
 use crate::settings::Settings;
 
 /// Options that are heeded at the start and never again.
@@ -109,7 +109,7 @@ fn end_forbidden(shared: &Shared) -> usize {
         |session: &Entry| session.seen().user.is_none_or(|user| settings.users.contains(&user));
     let sessions = shared.sessions.list().into_iter().map(|(_, session)| session);
     let forbidden = sessions.filter(|s| !may_connect(s) || !may_log_in(s));
-    forbidden.inspect(|s| s.end()).count()
+    forbidden.inspect(|s| s.end(Ending::Unwanted)).count()
 }
 
 /// How a reload went.

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,6 +16,9 @@ use crate::totals::Totals;
 
 /// How long sessions have to end when the daemon does.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
+
+/// How long a client that is not accepted yet keeps its place when others want it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// All sessions of the daemon.
 #[derive(Debug, Default)]
@@ -51,9 +53,19 @@ pub struct Entry {
     pub called: Option<Arc<Peer>>,
     /// When it began.
     pub since: SystemTime,
+    began: Instant,
     waker: Arc<Waker>,
-    ending: AtomicBool,
+    ending: OnceLock<Ending>,
     seen: Mutex<Seen>,
+}
+
+/// Why others end a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The configuration has no place for it.
+    Unwanted,
+    /// All places were taken, and its client took too long to be accepted.
+    PlaceNeeded,
 }
 
 /// How far a session has come.
@@ -73,16 +85,16 @@ impl Entry {
         lock(&self.seen).clone()
     }
 
-    /// Ends the session soon.
-    pub fn end(&self) {
-        self.ending.store(true, SeqCst);
+    /// Ends the session soon. The first reason given counts.
+    pub fn end(&self, why: Ending) {
+        let _ = self.ending.set(why);
         // It fails only for a session that is over.
         let _ = self.waker.wake();
     }
 
-    /// Whether the session is to end.
-    pub fn is_ending(&self) -> bool {
-        self.ending.load(SeqCst)
+    /// Why the session is to end, if it is.
+    pub fn ending(&self) -> Option<Ending> {
+        self.ending.get().copied()
     }
 
     /// Notes that the client was accepted, and under which name.
@@ -112,8 +124,9 @@ impl Sessions {
             local,
             called,
             since: SystemTime::now(),
+            began: Instant::now(),
             waker,
-            ending: AtomicBool::new(false),
+            ending: OnceLock::new(),
             seen: Mutex::default(),
         });
         let mut state = lock(&self.state);
@@ -141,9 +154,22 @@ impl Sessions {
         lock(&self.state).capture_ended(entry, |_| *ledger);
     }
 
-    /// Sessions that clients began.
-    pub fn passive(&self) -> usize {
-        lock(&self.state).live.values().filter(|e| e.called.is_none()).count()
+    /// Whether there is room for one more session that a client begins. If there is none, the oldest
+    /// client that was not accepted within [`PATIENCE`] makes way, so that strangers cannot keep
+    /// others out by connecting.
+    pub fn make_room(&self, limit: usize) -> bool {
+        let state = lock(&self.state);
+        let passive = state.live.values().filter(|e| e.called.is_none() && e.ending().is_none());
+        if passive.clone().count() < limit {
+            return true;
+        }
+        let is_late = |e: &&Arc<Entry>| !e.seen().authenticated && e.began.elapsed() > PATIENCE;
+        // They are in the order in which they began.
+        let late = passive.clone().find(is_late);
+        if let Some(entry) = late {
+            entry.end(Ending::PlaceNeeded);
+        }
+        late.is_some()
     }
 
     /// Ends all sessions and waits for them, within bounds.
@@ -151,7 +177,7 @@ impl Sessions {
         let deadline = Instant::now() + SHUTDOWN_TIME;
         let count = || lock(&self.state).live.len();
         for (_, entry) in self.list() {
-            entry.end();
+            entry.end(Ending::Unwanted);
         }
         while count() > 0 && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(5));

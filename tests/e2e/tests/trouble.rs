@@ -394,3 +394,22 @@ fn d5_082_a_hundred_thousand_filters_leave_nothing_behind() {
     assert_eq!(numbers(&data.wait_for_end()), [2]);
     daemon.finish();
 }
+
+#[test]
+fn d4_057_an_interface_that_is_removed_after_it_was_listed() {
+    let Some(lab) = Lab::new() else { return };
+    let daemon = Daemon::start(&lab);
+    let mut client = Client::connect(&daemon);
+    let devices = client.devices().expect("FINDALLIF");
+    assert!(devices.iter().any(|d| d.name == b"b0"), "{devices:?}");
+    lab.net.b.ip("link del b0");
+    let refused = client.open("b0").expect_err("there is no b0");
+    assert_eq!(refused.code, 6, "{refused}");
+    let refused = client.start(&Start::default()).expect_err("nothing is open");
+    assert_eq!(refused.code, 12, "{refused}");
+    let devices = client.devices().expect("FINDALLIF");
+    assert!(devices.iter().all(|d| d.name != b"b0"), "{devices:?}");
+    client.open("lo").expect("OPEN lo");
+    client.close();
+    daemon.finish();
+}

@@ -24,7 +24,7 @@ use crate::limits::captures::Reserved;
 use crate::listeners::Listeners;
 use crate::own::{Hidden, OwnTraffic, Watched};
 use crate::pump::{Event, Running};
-use crate::sessions::{Entry, Sessions};
+use crate::sessions::{Ending, Entry, Sessions};
 use crate::settings::{Current, Terms};
 use crate::tls::{self, Tls};
 use zeroize::Zeroizing;
@@ -108,6 +108,9 @@ pub enum End {
     /// A change of the configuration has no place for the client.
     #[error("no longer wanted")]
     Unwanted,
+    /// Others needed its place.
+    #[error("no authentication, and others need its place")]
+    PlaceNeeded,
     /// The control connection failed.
     #[error("control connection: {0}")]
     Connection(io::Error),
@@ -213,8 +216,10 @@ impl<'a> Session<'a> {
             if self.shared.shutdown.load(SeqCst) {
                 return Ok(End::Shutdown);
             }
-            if self.entry.is_ending() {
-                return Ok(End::Unwanted);
+            match self.entry.ending() {
+                None => {}
+                Some(Ending::Unwanted) => return Ok(End::Unwanted),
+                Some(Ending::PlaceNeeded) => return Ok(End::PlaceNeeded),
             }
             let read = if self.machine.wants_input() {
                 self.control.read(&mut buf)?

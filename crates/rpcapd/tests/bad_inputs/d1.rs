@@ -225,6 +225,31 @@ fn d1_008_a_thousand_connections_at_a_time() {
     daemon.finish();
 }
 
+/// Strangers who take all places keep others out for ten seconds, not until they are timed out.
+#[test]
+fn d1_008_places_are_given_up_for_others() {
+    let daemon = Daemon::with_args(&["--max-sessions", "8"]);
+    let mut accepted = Peer::accepted(&daemon);
+    let mut strangers: Vec<_> = (0..7).map(|_| Peer::connect(&daemon)).collect();
+    daemon.logged_nth(8, "session started");
+    Peer::connect(&daemon).gone();
+    thread::sleep(Duration::from_millis(10_500));
+    let mut newcomers: Vec<_> = (0..7).map(|_| Peer::accepted(&daemon)).collect();
+    for stranger in &mut strangers {
+        stranger.gone();
+    }
+    // Those that were accepted stay.
+    Peer::connect(&daemon).gone();
+    accepted.in_sync();
+    for newcomer in &mut newcomers {
+        newcomer.in_sync();
+    }
+    daemon.logged_times(7, "session ended: no authentication, and others need its place");
+    drop((accepted, newcomers));
+    eventually("places are free", || daemon.threads() <= 3);
+    daemon.finish();
+}
+
 #[test]
 fn d1_009_http() {
     let daemon = Daemon::start();

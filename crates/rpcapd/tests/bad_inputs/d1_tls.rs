@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::daemon::{Daemon, command};
+use crate::daemon::{Daemon, Options, command};
 use crate::message as m;
 use crate::peer::Peer;
+use crate::savefile::{self, Packet};
 
 const GREETING: [u8; 9] = [22, 3, 1, 0, 200, 1, 0, 0, 196];
 
 /// A directory with a certificate and its key, that goes away.
-struct Certificate(PathBuf);
+pub(crate) struct Certificate(PathBuf);
 
 impl Certificate {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Relaxed);
         let path = std::env::temp_dir().join(format!("rpcapd-tls-{}-{n}", std::process::id()));
@@ -36,12 +37,30 @@ impl Certificate {
         command.output().unwrap()
     }
 
-    fn daemon(&self, more: &[&str]) -> Daemon {
+    /// A file beside them.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Puts others in their place.
+    pub(crate) fn renew(&self) {
+        for name in ["cert.pem", "key.pem"] {
+            std::fs::remove_file(self.file(name)).unwrap();
+        }
+        assert!(self.init().status.success());
+    }
+
+    pub(crate) fn daemon(&self, more: &[&str]) -> Daemon {
+        self.daemon_with(savefile::burst(24), more)
+    }
+
+    /// With these packets to capture.
+    pub(crate) fn daemon_with(&self, packets: Vec<Packet>, more: &[&str]) -> Daemon {
         let file = |name| self.0.join(name).to_str().unwrap().to_owned();
         let (cert, key) = (file("cert.pem"), file("key.pem"));
         let args = [&["--tls", "--tls-cert", &cert, "--tls-key", &key], more].concat();
         // The session that looks whether the daemon is well cannot do so without TLS.
-        Daemon::with_args(&args).guest(None)
+        Daemon::with(Options { packets, args: &args, ..Options::default() }).guest(None)
     }
 }
 

@@ -27,3 +27,5 @@ mod peer;
 mod process;
 mod savefile;
 mod streams;
+mod tls_peer;
+mod tls_streams;

@@ -19,6 +19,21 @@ pub(crate) struct Message {
     pub(crate) payload: Vec<u8>,
 }
 
+impl Message {
+    /// The next one, or `None` at the end of the stream.
+    pub(crate) fn read(from: &mut impl Read) -> io::Result<Option<Self>> {
+        let mut header = [0; 8];
+        if from.read(&mut header[..1])? == 0 {
+            return Ok(None);
+        }
+        from.read_exact(&mut header[1..])?;
+        let [version, kind, v0, v1, len @ ..] = header;
+        let mut payload = vec![0; u32::from_be_bytes(len) as usize];
+        from.read_exact(&mut payload)?;
+        Ok(Some(Self { version, kind, value: u16::from_be_bytes([v0, v1]), payload }))
+    }
+}
+
 /// A control connection.
 pub(crate) struct Peer {
     pub(crate) stream: TcpStream,
@@ -80,15 +95,7 @@ impl Peer {
 
     /// The next message, or `None` at the end of the stream.
     pub(crate) fn next(&mut self) -> io::Result<Option<Message>> {
-        let mut header = [0; 8];
-        if self.stream.read(&mut header[..1])? == 0 {
-            return Ok(None);
-        }
-        self.stream.read_exact(&mut header[1..])?;
-        let [version, kind, v0, v1, len @ ..] = header;
-        let mut payload = vec![0; u32::from_be_bytes(len) as usize];
-        self.stream.read_exact(&mut payload)?;
-        Ok(Some(Message { version, kind, value: u16::from_be_bytes([v0, v1]), payload }))
+        Message::read(&mut self.stream)
     }
 
     /// The next message, which must be there.
@@ -236,7 +243,7 @@ pub(crate) fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(abort).unwrap();
 }
 
-fn is_gone(e: &io::Error) -> bool {
+pub(crate) fn is_gone(e: &io::Error) -> bool {
     matches!(
         e.kind(),
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof

@@ -11,7 +11,7 @@ use crate::peer::Peer;
 use crate::savefile;
 
 /// A session with every request, whose data goes to this port.
-fn session(port: u16) -> Vec<Vec<u8>> {
+pub(crate) fn session(port: u16) -> Vec<Vec<u8>> {
     let start = Start { flags: m::PROMISC | m::SERVEROPEN, port, ..Start::default() };
     vec![
         m::auth(),
