@@ -48,6 +48,8 @@ pub struct Drained {
     pub latency_us: [f64; 3],
     /// The number in the last packet, where the sender numbers them.
     pub last_number: u64,
+    /// The cipher suite, if packets were encrypted.
+    pub suite: Option<String>,
     /// The daemon's counters when everything had come.
     pub stats: DaemonStats,
 }

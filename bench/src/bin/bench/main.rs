@@ -1,6 +1,7 @@
 //! Measures what forwarding a packet costs: our daemon's, libpcap's, and the least that does it, in
 //! turn, in one run.
 
+mod cipher;
 mod cpu;
 mod impact;
 mod link;
@@ -18,6 +19,7 @@ use bench::{Workload, circumstances, pin};
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 
+use cipher::{Certificate, Speeds};
 use modes::preflight;
 use place::{Place, Via};
 use subject::{Bench, Data, Load, Subject};
@@ -148,7 +150,9 @@ fn main() -> anyhow::Result<()> {
     let head = circumstances::circumstances(root, command.trim());
 
     pin(cli.sender_core)?;
+    let ours = &subjects.first().context("no daemon")?.program;
     let mut bench = Bench {
+        certificate: Certificate::new(ours)?,
         place: Place::make(cli.via, cli.mtu)?,
         tools,
         sender_core: cli.sender_core,
@@ -228,8 +232,13 @@ fn measure(
             if let Some(sample) = rows.iter().flat_map(|r| &r.samples).next() {
                 notes.push(format!("CPU time by {}; {rounds} rounds", sample.method));
             }
-            let tables =
-                [report::cpu_table(&rows), report::cost_table(&rows), report::conduct_table(&rows)];
+            let mut tables = vec![report::cpu_table(&rows)];
+            if rows.iter().any(|row| row.load.data == Data::Tls) {
+                let speeds = Speeds::measure(bench.daemon_core)?;
+                notes.push(speeds.to_string());
+                tables.push(report::cipher_table(&rows, &speeds));
+            }
+            tables.extend([report::cost_table(&rows), report::conduct_table(&rows)]);
             (tables.join("\n"), report::samples_json(&rows))
         }
         Mode::Latency => {
@@ -271,10 +280,17 @@ fn subjects(
     notes: &mut Vec<String>,
 ) -> anyhow::Result<Vec<Subject>> {
     let ours = cli.ours.clone().unwrap_or_else(|| tools.join("rpcapd"));
-    let mut subjects = vec![Subject { name: "ours", program: ours, udpstr: true, dry_run: false }];
+    let mut subjects =
+        vec![Subject { name: "ours", program: ours, udpstr: true, tls: true, dry_run: false }];
     if !cli.only_ours {
         let floor = cli.floor.clone().unwrap_or_else(|| tools.join("floor"));
-        subjects.push(Subject { name: "floor", program: floor, udpstr: true, dry_run: false });
+        subjects.push(Subject {
+            name: "floor",
+            program: floor,
+            udpstr: true,
+            tls: false,
+            dry_run: false,
+        });
         let program = match &cli.libpcap {
             Some(program) => program.clone(),
             None => {
@@ -291,7 +307,13 @@ fn subjects(
             let version = text.lines().find(|l| l.starts_with("libpcap ")).unwrap_or("");
             notes.push(format!("libpcap's daemon is of {version}, as Debian patches it"));
         }
-        subjects.push(Subject { name: "libpcap", program, udpstr: false, dry_run: false });
+        subjects.push(Subject {
+            name: "libpcap",
+            program,
+            udpstr: false,
+            tls: false,
+            dry_run: false,
+        });
     }
     for subject in &subjects {
         if !subject.program.exists() {

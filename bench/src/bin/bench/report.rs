@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use crate::cipher::Speeds;
 use crate::impact::{Impact, ImpactRow};
 use crate::modes::{Peak, Row};
-use crate::subject::Sample;
+use crate::subject::{Data, Sample};
 use crate::syscalls::Calls;
 
 /// What is written where there is nothing to compare with.
@@ -100,6 +101,41 @@ pub(crate) fn cpu_table(rows: &[Row]) -> String {
             format!("{min:.3}–{max:.3}"),
             row.cpu_of(rows, "floor").map_or(NONE.to_owned(), |floor| ratio(median, floor)),
             row.cpu_of(rows, "libpcap").map_or(NONE.to_owned(), |theirs| ratio(theirs, median)),
+        ]);
+    }
+    table.0
+}
+
+/// What encryption adds, and how much of that is the cipher itself.
+pub(crate) fn cipher_table(rows: &[Row], speeds: &Speeds) -> String {
+    let mut table = Table::new([
+        "packets",
+        "suite",
+        ">bytes/packet",
+        ">CPU µs/packet: plain",
+        ">the cipher alone",
+        ">encrypted",
+        ">encrypted / (plain + cipher)",
+    ]);
+    for row in rows.iter().filter(|row| row.load.data == Data::Tls) {
+        let suite = row.samples.iter().find_map(|s| s.drained.suite.clone()).unwrap_or_default();
+        let bytes = row.median(|s| s.drained.wire_bytes as f64 / s.drained.packets.max(1) as f64);
+        let plain = rows.iter().find(|r| {
+            r.load.data == Data::Tcp
+                && r.subject.name == row.subject.name
+                && r.load.workload == row.load.workload
+        });
+        let plain = plain.map_or(f64::NAN, |r| r.median(Sample::micros_per_packet));
+        let cipher = bytes / speeds.of(&suite) * 1e6;
+        let encrypted = row.median(Sample::micros_per_packet);
+        table.row([
+            row.load.workload.to_string(),
+            suite,
+            format!("{bytes:.0}"),
+            format!("{plain:.3}"),
+            format!("{cipher:.3}"),
+            format!("{encrypted:.3}"),
+            format!("{:.2}", encrypted / (plain + cipher)),
         ]);
     }
     table.0

@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use crate::cipher::Certificate;
 use crate::cpu::{KernelThread, Meter, group_members, stolen};
 use crate::link::{Traffic, fragments, listens};
 use crate::place::{CAPTURED, Place, SENDING};
@@ -33,6 +34,8 @@ pub(crate) struct Subject {
     /// Whether it knows `-t`, can send udpstr, and cuts packets rather than send IP fragments.
     /// libpcap's does none of it.
     pub(crate) udpstr: bool,
+    /// Whether it knows `--tls` as ours does.
+    pub(crate) tls: bool,
     /// Whether it is told to capture and count, but to send no packets.
     pub(crate) dry_run: bool,
 }
@@ -46,6 +49,8 @@ pub(crate) enum Data {
     Classic,
     /// Packets that share datagrams.
     Udpstr,
+    /// PACKET messages on a stream that is encrypted.
+    Tls,
 }
 
 impl Data {
@@ -55,6 +60,7 @@ impl Data {
             Self::Tcp => "TCP",
             Self::Classic => "UDP",
             Self::Udpstr => "udpstr",
+            Self::Tls => "TLS",
         }
     }
 }
@@ -62,7 +68,11 @@ impl Data {
 impl Subject {
     /// Whether it can forward so.
     pub(crate) fn can(&self, data: Data) -> bool {
-        self.udpstr || data != Data::Udpstr
+        match data {
+            Data::Tcp | Data::Classic => true,
+            Data::Udpstr => self.udpstr,
+            Data::Tls => self.tls,
+        }
     }
 }
 
@@ -82,6 +92,8 @@ pub(crate) struct Bench {
     pub(crate) poll: u64,
     /// Most bytes of a packet, as the client asks.
     pub(crate) snaplen: u32,
+    /// Of daemons that encrypt.
+    pub(crate) certificate: Certificate,
     /// The port of the next daemon: each has its own, so that none waits for the last one's.
     pub(crate) next_port: u16,
 }
@@ -238,11 +250,12 @@ impl Bench {
             .args(subject.udpstr.then_some(["--status-socket", "none"]).into_iter().flatten())
             .args(match data {
                 _ if !subject.udpstr => &[][..],
-                Data::Tcp => &[],
+                Data::Tcp | Data::Tls => &[],
                 Data::Classic => &["-t", "0"],
                 Data::Udpstr => &["-t", "1472"],
             })
             .args(subject.dry_run.then_some("-y"))
+            .args(if data == Data::Tls { self.certificate.options() } else { Vec::new() })
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -270,6 +283,7 @@ impl Bench {
             Data::Tcp => &mut command,
             Data::Classic => command.arg("--udp"),
             Data::Udpstr => command.args(["--udp", "--udpstr"]),
+            Data::Tls => command.arg("--tls").arg(self.certificate.file("cert.pem")),
         };
         if load.latency {
             command.arg("--latency");

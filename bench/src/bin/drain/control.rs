@@ -1,7 +1,7 @@
 //! The control connection.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,38 +9,41 @@ use anyhow::{Context, bail};
 use rpcap_proto::session::{ClientSession, Event, Request};
 use rpcap_proto::wire::Stats;
 
+use crate::stream::{Stream, Tls};
+
 /// How long the daemon may take to listen, and to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The control connection.
 pub(crate) struct Control {
     /// For its addresses.
-    pub(crate) socket: TcpStream,
+    pub(crate) stream: Stream,
     /// For what is not answered.
     pub(crate) session: ClientSession,
 }
 
 impl Control {
     /// Connects; a daemon that was only just started may need a moment until it listens.
-    pub(crate) fn connect(daemon: SocketAddr) -> anyhow::Result<Self> {
+    pub(crate) fn connect(daemon: SocketAddr, tls: Option<&Tls>) -> anyhow::Result<Self> {
         let start = Instant::now();
-        let socket = loop {
-            match TcpStream::connect(daemon) {
-                Ok(socket) => break socket,
+        let stream = loop {
+            match Stream::connect(daemon, tls) {
+                Ok(stream) => break stream,
                 Err(e) if start.elapsed() > PATIENCE => {
-                    return Err(e).with_context(|| format!("connecting to {daemon}"));
+                    return Err(e.context(format!("connecting to {daemon}")));
                 }
                 Err(_) => thread::sleep(Duration::from_millis(20)),
             }
         };
-        socket.set_read_timeout(Some(2 * PATIENCE))?;
-        Ok(Self { socket, session: ClientSession::new() })
+        stream.socket().set_read_timeout(Some(2 * PATIENCE))?;
+        Ok(Self { stream, session: ClientSession::new() })
     }
 
     /// Sends what the session has to say.
     pub(crate) fn send(&mut self) -> anyhow::Result<()> {
         let output = self.session.output();
-        self.socket.write_all(output).context("sending a request")?;
+        self.stream.write_all(output).context("sending a request")?;
+        self.stream.flush()?;
         output.clear();
         Ok(())
     }
@@ -55,7 +58,7 @@ impl Control {
                 Some(Event::Refused { code, text }) => bail!("refused: {text} ({code})"),
                 Some(Event::Pushed { code, text }) => eprintln!("drain: {text} ({code})"),
                 Some(event) => return Ok(event),
-                None => match self.socket.read(&mut bytes).context("waiting for an answer")? {
+                None => match self.stream.read(&mut bytes).context("waiting for an answer")? {
                     0 => bail!("the daemon closed the control connection"),
                     n => self.session.receive(&bytes[..n]),
                 },

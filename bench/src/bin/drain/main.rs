@@ -2,9 +2,11 @@
 
 mod control;
 mod datagrams;
+mod stream;
 
 use std::io::{ErrorKind, Read};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -22,6 +24,7 @@ use rpcap_proto::session::{Event, Request};
 use rpcap_proto::wire::{
     AuthRequest, FilterBlock, PacketHeader, PacketMessage, StartFlags, StartRequest,
 };
+use stream::{Stream, Tls};
 
 /// Bytes of the receive buffer.
 const BUFFER: usize = 1024 * 1024;
@@ -77,6 +80,10 @@ struct Cli {
     /// Ask for udpstr
     #[arg(long, requires = "udp")]
     udpstr: bool,
+
+    /// Encrypt, and trust the daemon that has this certificate
+    #[arg(long, value_name = "FILE", conflicts_with = "udp")]
+    tls: Option<PathBuf>,
 
     /// Say how long packets took, and the number in the last one
     #[arg(long)]
@@ -134,11 +141,15 @@ fn main() -> anyhow::Result<()> {
     if let Some(core) = cli.core {
         pin(core)?;
     }
-    let mut control = Control::connect(cli.daemon)?;
+    let tls = cli.tls.as_deref().map(Tls::trusting).transpose()?;
+    let mut control = Control::connect(cli.daemon, tls.as_ref())?;
     control.expect(&Request::Authenticate(AuthRequest::Null))?;
     control.expect(&Request::Open(&cli.device))?;
-    let datagrams =
-        if cli.udp { Some(Datagrams::open(control.socket.local_addr()?, &cli)?) } else { None };
+    let datagrams = if cli.udp {
+        Some(Datagrams::open(control.stream.socket().local_addr()?, &cli)?)
+    } else {
+        None
+    };
     let own_port = datagrams.as_ref().map_or(Ok(0), Datagrams::port)?;
     let port = match control.expect(&Request::Start(&start_request(&cli, own_port)))? {
         Event::Started(reply) => reply.port,
@@ -147,9 +158,11 @@ fn main() -> anyhow::Result<()> {
     let stream = match &datagrams {
         Some(_) => None,
         None => Some(
-            TcpStream::connect((cli.daemon.ip(), port)).context("opening the data connection")?,
+            Stream::connect((cli.daemon.ip(), port).into(), tls.as_ref())
+                .context("opening the data connection")?,
         ),
     };
+    let suite = stream.as_ref().and_then(Stream::suite);
 
     let progress = Progress::default();
     let drained = thread::scope(|scope| -> anyhow::Result<Drained> {
@@ -170,6 +183,7 @@ fn main() -> anyhow::Result<()> {
         };
         let after = control.stats()?;
         let stats = if after.received >= during.received { after } else { during };
+        drained.suite = suite;
         drained.stats = DaemonStats {
             received: stats.received,
             if_dropped: stats.if_dropped,
@@ -234,10 +248,10 @@ fn wait(cli: &Cli, progress: &Progress) {
 }
 
 /// Reads the data connection to its end.
-fn read(mut data: TcpStream, cli: &Cli, progress: &Progress) -> anyhow::Result<Drained> {
-    data.set_nonblocking(cli.poll > 0)?;
+fn read(mut data: Stream, cli: &Cli, progress: &Progress) -> anyhow::Result<Drained> {
+    data.socket().set_nonblocking(cli.poll > 0)?;
     // What comes between two looks has room.
-    let _ = setsockopt(&data, RcvBufForce, &(4 * BUFFER));
+    let _ = setsockopt(data.socket(), RcvBufForce, &(4 * BUFFER));
     let mut buffer = vec![0; BUFFER];
     let mut filled = 0;
     let mut count = Count::new(cli);
@@ -256,7 +270,7 @@ fn read(mut data: TcpStream, cli: &Cli, progress: &Progress) -> anyhow::Result<D
             count.packet(&message.header, message.data);
             rest = &rest[message.size..];
         }
-        count.done.wire_bytes += n as u64;
+        count.done.wire_bytes = data.wire_bytes();
         progress.packets.store(count.done.packets, Relaxed);
         let left = rest.len();
         if n == 0 {
