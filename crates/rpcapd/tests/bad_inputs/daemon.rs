@@ -2,10 +2,10 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 
 use crate::peer::Peer;
 use crate::savefile::{self, Packet};
+use crate::suite::{self, Shared};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rpcapd");
 
@@ -63,13 +64,16 @@ impl Default for Options<'_> {
 /// A daemon's process. It is killed when this goes out of scope, and must be ended by
 /// [`Self::finish`] before that, if the test comes so far.
 pub(crate) struct Daemon {
-    child: Child,
+    child: Option<Child>,
+    /// If other tests use it too.
+    pub(crate) shared: Option<Shared>,
+    pid: u32,
     pub(crate) address: SocketAddr,
     log: Arc<Log>,
     reader: Option<JoinHandle<()>>,
     /// What the log must say, and in how many lines.
     expected: RefCell<Vec<(String, usize)>>,
-    _files: Directory,
+    files: Option<Directory>,
     /// Where the session of [`Self::finish`] comes from.
     guest: Option<IpAddr>,
     /// What the log calls that session.
@@ -80,7 +84,7 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// With a burst of packets to capture, and all options at their defaults.
     pub(crate) fn start() -> Self {
-        Self::with(Options::default())
+        suite::shared().unwrap_or_else(|| Self::with(Options::default()))
     }
 
     pub(crate) fn with_args(args: &[&str]) -> Self {
@@ -109,23 +113,10 @@ impl Daemon {
         }
         command.args(options.args);
         let mut child = command.spawn().unwrap();
-        let log = Arc::new(Log::default());
         let stderr = child.stderr.take().unwrap();
-        let reader = thread::spawn({
-            let log = Arc::clone(&log);
-            move || log.fill(stderr)
-        });
-        let mut daemon = Self {
-            child,
-            address: (Ipv4Addr::UNSPECIFIED, 0).into(),
-            log,
-            reader: Some(reader),
-            expected: RefCell::default(),
-            _files: files,
-            guest: Some(Ipv4Addr::LOCALHOST.into()),
-            stranger: None,
-            finished: false,
-        };
+        let mut daemon = Self::watch(child.id(), (Ipv4Addr::UNSPECIFIED, 0).into(), stderr);
+        daemon.child = Some(child);
+        daemon.files = Some(files);
         let line = daemon.logged("listening on ");
         let (_, address) = line.split_once("listening on ").unwrap();
         daemon.address = address.parse().unwrap();
@@ -133,6 +124,28 @@ impl Daemon {
             daemon.guest = Some(daemon.address.ip());
         }
         daemon
+    }
+
+    /// Follows the log of a daemon that runs, until the log ends.
+    pub(crate) fn watch(pid: u32, address: SocketAddr, log: impl Read + Send + 'static) -> Self {
+        let lines = Arc::new(Log::default());
+        let reader = thread::spawn({
+            let lines = Arc::clone(&lines);
+            move || lines.fill(log)
+        });
+        Self {
+            child: None,
+            shared: None,
+            pid,
+            address,
+            log: lines,
+            reader: Some(reader),
+            expected: RefCell::default(),
+            files: None,
+            guest: Some(Ipv4Addr::LOCALHOST.into()),
+            stranger: None,
+            finished: false,
+        }
     }
 
     /// The session that [`Self::finish`] tries comes from here; from nowhere, and there is none.
@@ -177,13 +190,25 @@ impl Daemon {
             peer.in_sync();
             self.stranger = Some(format!("peer={}", peer.stream.local_addr().unwrap()));
         }
-        self.end(Signal::SIGTERM);
+        match self.shared.take() {
+            Some(shared) => self.leave(shared),
+            None => self.end(Signal::SIGTERM),
+        }
+    }
+
+    /// Leaves a daemon that others use too. Who is still connected goes when the test is over, and
+    /// the next one waits for that.
+    fn leave(&mut self, shared: Shared) {
+        shared.end_log();
+        self.reader.take().unwrap().join().unwrap();
+        self.check_log();
+        self.finished = true;
     }
 
     /// Sends the signal, upon which the daemon must end in order; checks the log.
     pub(crate) fn end(&mut self, signal: Signal) {
         self.signal(signal);
-        let status = wait(&mut self.child);
+        let status = wait(self.child.as_mut().expect("a daemon of the test's own"));
         self.reader.take().unwrap().join().unwrap();
         let log = self.log.lines().join("\n");
         assert_eq!(status.code(), Some(0), "{status}, log:\n{log}");
@@ -207,7 +232,7 @@ impl Daemon {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+        kill(Pid::from_raw(self.pid as i32), signal).unwrap();
     }
 
     pub(crate) fn fds(&self) -> usize {
@@ -234,8 +259,7 @@ impl Daemon {
 
     /// Child processes that were not waited for, or were never meant to be.
     pub(crate) fn children(&self) -> String {
-        fs::read_to_string(self.proc(&format!("task/{}/children", self.child.id())))
-            .unwrap_or_default()
+        fs::read_to_string(self.proc(&format!("task/{}/children", self.pid))).unwrap_or_default()
     }
 
     fn status(&self, field: &str) -> usize {
@@ -245,7 +269,7 @@ impl Daemon {
     }
 
     fn proc(&self, name: &str) -> PathBuf {
-        format!("/proc/{}/{name}", self.child.id()).into()
+        format!("/proc/{}/{name}", self.pid).into()
     }
 
     /// Threads and descriptors in use.
@@ -263,9 +287,11 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It fails if the daemon is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            // It fails if the daemon is gone already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
         if thread::panicking() {
             eprintln!("the daemon's log:\n{}", self.log.lines().join("\n"));
         } else {
@@ -344,8 +370,8 @@ struct Log {
 }
 
 impl Log {
-    fn fill(&self, stderr: ChildStderr) {
-        for line in BufReader::new(stderr).split(b'\n') {
+    fn fill(&self, log: impl Read) {
+        for line in BufReader::new(log).split(b'\n') {
             // Bytes that are no text show up as a control character.
             let line = String::from_utf8(line.unwrap())
                 .unwrap_or_else(|e| format!("\0{:?}", e.into_bytes()));

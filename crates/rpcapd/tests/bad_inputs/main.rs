@@ -27,5 +27,6 @@ mod peer;
 mod process;
 mod savefile;
 mod streams;
+mod suite;
 mod tls_peer;
 mod tls_streams;
