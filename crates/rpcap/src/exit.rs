@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use rpcap::client::{Asked, Error, Pushed};
 use rpcap::filter::FilterError;
+use rpcap::tls::TlsFailure;
 
 /// What `--help` says of it.
 pub(crate) const HELP: &str = "\
@@ -84,7 +85,13 @@ fn is_refusal(pushed: &Pushed) -> bool {
 fn of_client(error: &Error) -> Code {
     match error {
         Error::Lost { pushed: Some(pushed), .. } if is_refusal(pushed) => Code::Authentication,
-        Error::Protocol { .. } => Code::Other,
+        Error::Lost { source: Some(source), .. }
+            if TlsFailure::of(source).is_some_and(TlsFailure::is_refusal) =>
+        {
+            Code::Authentication
+        }
+        Error::Tls { source, .. } if source.is_refusal() => Code::Authentication,
+        Error::DatagramsInClear(_) | Error::Protocol { .. } => Code::Other,
         Error::Refused { asked, text, .. } => match asked {
             Asked::Authenticate => Code::Authentication,
             Asked::Open => Code::Device,
@@ -107,6 +114,14 @@ pub(crate) fn line(error: &anyhow::Error) -> String {
         } else if !text.contains(&cause) {
             text = format!("{text}: {cause}");
         }
+    }
+    if error.chain().any(|cause| {
+        matches!(
+            cause.downcast_ref(),
+            Some(Error::Tls { source: TlsFailure::Untrusted { .. }, .. })
+        )
+    }) {
+        text.push_str("; if that is the daemon's: --tls-fingerprint, or --tls-ca with its CA");
     }
     rpcap::text::harmless(text.replace('\n', " ").as_bytes())
 }

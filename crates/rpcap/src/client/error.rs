@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rpcap_proto::session::ClientError;
+use rpcap_proto::wire::ErrorCode;
 
 use super::Pushed;
+use crate::tls::TlsFailure;
 use crate::url::Endpoint;
 
 /// What a daemon was asked for.
@@ -65,6 +67,17 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// The connection cannot be encrypted, or not with the daemon that was meant.
+    #[error("{endpoint}: {source}")]
+    Tls {
+        /// Who was meant.
+        endpoint: Endpoint,
+        /// Why.
+        source: TlsFailure,
+    },
+    /// Packets were asked for by UDP, which carries them unencrypted, on an encrypted session.
+    #[error("{0}: packets by UDP would not be encrypted: use TCP")]
+    DatagramsInClear(Endpoint),
     /// The data connection cannot be made.
     #[error("cannot make the data connection with {address}: {source}")]
     Data {
@@ -97,7 +110,7 @@ pub enum Error {
         after: Duration,
     },
     /// The daemon said no.
-    #[error("{endpoint} refuses {asked}: {}", text_or_code(.text, *.code))]
+    #[error("{endpoint} refuses {asked}: {}{}", text_or_code(.text, *.code), advice(*.code))]
     Refused {
         /// Who.
         endpoint: Endpoint,
@@ -119,11 +132,19 @@ pub enum Error {
 }
 
 fn because(pushed: &Option<Pushed>) -> String {
-    pushed.as_ref().map_or(String::new(), |p| format!(": {p}"))
+    pushed.as_ref().map_or(String::new(), |p| format!(": {p}{}", advice(p.code)))
 }
 
 fn why(source: &Option<io::Error>) -> String {
     source.as_ref().map_or(String::new(), |e| format!(": {e}"))
+}
+
+/// What to do about a refusal, where that is not the daemon's to say.
+fn advice(code: u16) -> &'static str {
+    match code == ErrorCode::TlsRequired as u16 {
+        true => "; use rpcaps://",
+        false => "",
+    }
 }
 
 /// Some daemons refuse without a word.
