@@ -105,6 +105,20 @@ fn of_client(error: &Error) -> Code {
     }
 }
 
+/// What the user could do.
+fn advice(error: &Error) -> &'static str {
+    match error {
+        Error::Tls { source: TlsFailure::Plain, .. } => {
+            "; if nobody on the way can listen, rpcap:// does without"
+        }
+        Error::Tls { source: TlsFailure::Untrusted { .. }, .. } => {
+            "; if that is the daemon's: --tls-fingerprint, or --tls-ca with its CA"
+        }
+        error if error.wants_tls() => "; use rpcaps://",
+        _ => "",
+    }
+}
+
 /// The failure as one line: what failed, then why, unless that was said already.
 pub(crate) fn line(error: &anyhow::Error) -> String {
     let mut text = String::new();
@@ -115,13 +129,6 @@ pub(crate) fn line(error: &anyhow::Error) -> String {
             text = format!("{text}: {cause}");
         }
     }
-    if error.chain().any(|cause| {
-        matches!(
-            cause.downcast_ref(),
-            Some(Error::Tls { source: TlsFailure::Untrusted { .. }, .. })
-        )
-    }) {
-        text.push_str("; if that is the daemon's: --tls-fingerprint, or --tls-ca with its CA");
-    }
+    text.push_str(error.chain().find_map(|cause| cause.downcast_ref()).map_or("", advice));
     rpcap::text::harmless(text.replace('\n', " ").as_bytes())
 }

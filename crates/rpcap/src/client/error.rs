@@ -110,7 +110,7 @@ pub enum Error {
         after: Duration,
     },
     /// The daemon said no.
-    #[error("{endpoint} refuses {asked}: {}{}", text_or_code(.text, *.code), advice(*.code))]
+    #[error("{endpoint} refuses {asked}: {}", text_or_code(.text, *.code))]
     Refused {
         /// Who.
         endpoint: Endpoint,
@@ -132,18 +132,22 @@ pub enum Error {
 }
 
 fn because(pushed: &Option<Pushed>) -> String {
-    pushed.as_ref().map_or(String::new(), |p| format!(": {p}{}", advice(p.code)))
+    pushed.as_ref().map_or(String::new(), |p| format!(": {p}"))
 }
 
 fn why(source: &Option<io::Error>) -> String {
     source.as_ref().map_or(String::new(), |e| format!(": {e}"))
 }
 
-/// What to do about a refusal, where that is not the daemon's to say.
-fn advice(code: u16) -> &'static str {
-    match code == ErrorCode::TlsRequired as u16 {
-        true => "; use rpcaps://",
-        false => "",
+impl Error {
+    /// Whether the daemon wants TLS, which was left out.
+    pub fn wants_tls(&self) -> bool {
+        let code = match self {
+            Self::Refused { code, .. } => *code,
+            Self::Lost { pushed: Some(pushed), .. } => pushed.code,
+            _ => return false,
+        };
+        code == ErrorCode::TlsRequired as u16
     }
 }
 

@@ -237,13 +237,9 @@ impl Client {
         let (ip, timeout) = (self.peer.ip(), self.timeout);
         let stream = greet(tls, &self.endpoint, ip, socket, timeout, DATA_ROOM).map_err(failed)?;
         let fingerprint = |tls: &TlsStream| tls.certificate().map(|c| Fingerprint::of(c));
-        match (self.stream.tls().and_then(fingerprint), fingerprint(&stream)) {
-            (Some(control), Some(data)) if control == data => Ok(Stream::Tls(Box::new(stream))),
-            (Some(control), Some(data)) => {
-                Err(failed(TlsFailure::OtherCertificate { control, data }))
-            }
-            _ => Err(failed(TlsFailure::Ended)),
-        }
+        let control = self.stream.tls().and_then(fingerprint);
+        TlsFailure::unless_same(control, fingerprint(&stream)).map_err(failed)?;
+        Ok(Stream::Tls(Box::new(stream)))
     }
 
     /// Gives the running capture another filter.
@@ -330,7 +326,7 @@ fn greet(
     timeout: Duration,
     room: usize,
 ) -> Result<TlsStream, TlsFailure> {
-    let name = tls.name(&endpoint.host, address).map_err(TlsFailure::Name)?;
+    let name = tls.name(&endpoint.host, address)?;
     TlsStream::connect(tls, name, socket, timeout, room)
 }
 

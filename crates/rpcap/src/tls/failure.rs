@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use rpcap_proto::session::{ClientSession, Event};
-use rustls::{AlertDescription, CertificateError, Error as TlsLibraryError};
+use rustls::{AlertDescription, CertificateError, Error as TlsLibraryError, InvalidMessage};
 
 use super::Fingerprint;
 
@@ -12,11 +12,8 @@ use super::Fingerprint;
 #[derive(Debug, thiserror::Error)]
 pub enum TlsFailure {
     /// The daemon speaks RPCAP, or something else, in the clear, or it turns TLS away.
-    #[error(
-        "it does not speak TLS{}: start rpcapd with --tls, or, where nobody on the way can \
-         listen, leave TLS out (rpcap://)", said(.0)
-    )]
-    Plain(Option<String>),
+    #[error("it does not speak TLS (rpcapd --tls)")]
+    Plain,
     /// The daemon turns this host away, before any TLS.
     #[error("it says, before any TLS: {0}")]
     TurnedAway(String),
@@ -51,6 +48,9 @@ pub enum TlsFailure {
     /// The connection ended before it was encrypted.
     #[error("it ended the connection during the handshake; does it speak TLS (rpcapd --tls)?")]
     Ended,
+    /// The connection ended without saying so.
+    #[error("it was cut off, as TLS was not closed")]
+    CutOff,
     /// The connection broke.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -62,6 +62,8 @@ pub enum TlsFailure {
 impl From<TlsLibraryError> for TlsFailure {
     fn from(error: TlsLibraryError) -> Self {
         match error {
+            // libpcap's daemons and ours say this when they have no TLS at all.
+            TlsLibraryError::AlertReceived(AlertDescription::HandshakeFailure) => Self::Plain,
             TlsLibraryError::AlertReceived(alert) => Self::Alert(alert),
             TlsLibraryError::InvalidCertificate(CertificateError::Other(other)) => {
                 match other.0.downcast_ref::<Untrusted>() {
@@ -80,6 +82,8 @@ impl From<TlsFailure> for io::Error {
     fn from(failure: TlsFailure) -> Self {
         match failure {
             TlsFailure::Io(error) => error,
+            // It has its own name among errors.
+            TlsFailure::CutOff => Self::new(io::ErrorKind::UnexpectedEof, TlsFailure::CutOff),
             other => Self::new(io::ErrorKind::InvalidData, other),
         }
     }
@@ -91,13 +95,40 @@ impl TlsFailure {
         error.get_ref().and_then(|inner| inner.downcast_ref())
     }
 
+    /// Whether a data connection's certificate is that of its control connection.
+    pub(crate) fn unless_same(
+        control: Option<Fingerprint>,
+        data: Option<Fingerprint>,
+    ) -> Result<(), Self> {
+        match (control, data) {
+            (Some(control), Some(data)) if control == data => Ok(()),
+            (Some(control), Some(data)) => Err(Self::OtherCertificate { control, data }),
+            // A server has always shown one by now.
+            _ => Err(Self::Ended),
+        }
+    }
+
+    /// What the failure of a handshake means.
+    pub(crate) fn of_handshake(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return Self::Ended;
+        }
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsLibraryError>()) {
+            Some(TlsLibraryError::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+                Self::Plain
+            }
+            Some(library) => library.clone().into(),
+            None => Self::Io(error),
+        }
+    }
+
     /// What a peer's first bytes say that are no TLS.
     pub(super) fn plain(bytes: &[u8]) -> Self {
         let mut session = ClientSession::new();
         session.receive(bytes);
         match session.poll() {
             Ok(Some(Event::Pushed { text, .. })) if !text.is_empty() => Self::TurnedAway(text),
-            _ => Self::Plain(None),
+            _ => Self::Plain,
         }
     }
 
@@ -136,10 +167,6 @@ impl fmt::Display for Untrusted {
 }
 
 impl StdError for Untrusted {}
-
-fn said(text: &Option<String>) -> String {
-    text.as_ref().map_or(String::new(), |text| format!(" ({text})"))
-}
 
 fn explain(error: &CertificateError) -> String {
     use CertificateError as E;
@@ -199,8 +226,6 @@ fn alert(alert: &AlertDescription) -> String {
         | A::AccessDenied => {
             format!("it does not take this client's certificate ({alert:?})")
         }
-        // libpcap's daemons and ours say this when they have no TLS at all.
-        A::HandshakeFailure => TlsFailure::Plain(Some("handshake failure".to_owned())).to_string(),
         other => format!("it refuses to go on ({other:?})"),
     }
 }

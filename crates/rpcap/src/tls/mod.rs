@@ -36,9 +36,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, RootCertStore};
 
 pub use self::failure::TlsFailure;
@@ -56,6 +57,9 @@ pub enum Trust {
     /// Those whose certificate is for the name that they were called by, and vouched for by one in
     /// this file (PEM).
     Ca(PathBuf),
+    /// Those whose certificate is vouched for by one in this file, whatever name it is for: any
+    /// holder of such a certificate can pass for any other.
+    CaOfAnyName(PathBuf),
     /// Those whose certificate is one of these, whatever it says.
     Fingerprints(Vec<Fingerprint>),
     /// All. Whoever is on the way can read and change everything.
@@ -95,13 +99,12 @@ pub enum TlsError {
 #[derive(Clone)]
 pub struct Tls {
     config: Arc<ClientConfig>,
-    /// Whether it matters what a daemon is called.
-    names: bool,
+    verifier: Arc<Verifier>,
 }
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("names", &self.names).finish_non_exhaustive()
+        f.debug_struct("Tls").field("verifier", &self.verifier).finish_non_exhaustive()
     }
 }
 
@@ -110,17 +113,18 @@ impl Tls {
     pub fn new(options: &TlsOptions) -> Result<Self, TlsError> {
         let provider = Arc::new(default_provider());
         let judge = match &options.trust {
-            Trust::System => Judge::Roots(system_roots()?),
-            Trust::Ca(path) => Judge::Roots(roots(path)?),
+            Trust::System => Judge::Roots { roots: system_roots()?, names: true },
+            Trust::Ca(path) => Judge::Roots { roots: roots(path)?, names: true },
+            Trust::CaOfAnyName(path) => Judge::Roots { roots: roots(path)?, names: false },
             Trust::Fingerprints(all) => Judge::Fingerprints(all.clone()),
             Trust::Anybody => Judge::Anybody,
         };
-        let names = matches!(judge, Judge::Roots(_));
         let algorithms = provider.signature_verification_algorithms;
+        let verifier = Arc::new(Verifier { judge, algorithms });
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier { judge, algorithms }));
+            .with_custom_certificate_verifier(Arc::<Verifier>::clone(&verifier));
         let mut config = match &options.identity {
             None => builder.with_no_client_auth(),
             Some((cert, key)) => builder
@@ -129,15 +133,33 @@ impl Tls {
         };
         // So that the daemon shows its certificate on every connection.
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), names })
+        Ok(Self { config: Arc::new(config), verifier })
     }
 
     pub(crate) fn config(&self) -> &Arc<ClientConfig> {
         &self.config
     }
 
+    /// Whether a daemon that showed these certificates under this name is trusted.
+    pub(crate) fn trusts(
+        &self,
+        certificates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+    ) -> Result<(), TlsFailure> {
+        let Some((own, others)) = certificates.split_first() else {
+            return Err(TlsFailure::Ended);
+        };
+        let now = UnixTime::now();
+        self.verifier.verify_server_cert(own, others, name, &[], now)?;
+        Ok(())
+    }
+
     /// What a daemon's certificate has to be for; the daemon is told, too.
-    pub(crate) fn name(&self, host: &str, address: IpAddr) -> Result<ServerName<'static>, String> {
+    pub(crate) fn name(
+        &self,
+        host: &str,
+        address: IpAddr,
+    ) -> Result<ServerName<'static>, TlsFailure> {
         // Where an address is valid is no part of it.
         let bare = match host.contains(':') {
             true => host.split('%').next().unwrap_or(host),
@@ -145,7 +167,10 @@ impl Tls {
         };
         match ServerName::try_from(bare.to_owned()) {
             Ok(name) => Ok(name),
-            Err(_) if self.names => Err(format!("`{host}` is no name that a certificate can have")),
+            Err(_) if self.verifier.asks_names() => {
+                let why = format!("`{host}` is no name that a certificate can have");
+                Err(TlsFailure::Name(why))
+            }
             Err(_) => Ok(ServerName::IpAddress(address.into())),
         }
     }

@@ -95,6 +95,9 @@ impl TlsStream {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 // It is met again.
                 Err(_) if n > 0 => break,
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(TlsFailure::CutOff.into());
+                }
                 Err(e) => return Err(e),
             }
             if self.rest.is_empty() {
