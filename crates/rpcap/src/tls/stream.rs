@@ -81,9 +81,6 @@ impl TlsStream {
     ///
     /// A connection that ends without saying so is an error, `UnexpectedEof`.
     pub(crate) fn read(&mut self, to: &mut [u8]) -> io::Result<Option<usize>> {
-        if let Some(error) = self.failed.take() {
-            return Err(error);
-        }
         let (mut n, mut waited) = (0, false);
         while n < to.len() {
             match self.connection.reader().read(&mut to[n..]) {
@@ -100,6 +97,15 @@ impl TlsStream {
                 }
                 Err(e) => return Err(e),
             }
+            // What was good is read by now.
+            match self.failed.take() {
+                Some(error) if n > 0 => {
+                    self.failed = Some(error);
+                    break;
+                }
+                Some(error) => return Err(error),
+                None => {}
+            }
             if self.rest.is_empty() {
                 if n > 0 {
                     break;
@@ -110,14 +116,7 @@ impl TlsStream {
                 self.fill()?;
                 waited = true;
             }
-            match self.step() {
-                Ok(()) => {}
-                Err(failure) if n > 0 => {
-                    self.failed = Some(failure.into());
-                    break;
-                }
-                Err(failure) => return Err(failure.into()),
-            }
+            self.failed = self.step().err().map(io::Error::from);
         }
         Ok(Some(n))
     }
