@@ -56,14 +56,18 @@ impl PeerDaemon {
 /// It cannot only call: told to listen for nobody, it ends at once.
 #[track_caller]
 pub fn calls(lab: &Lab, collectors: &[&str]) -> Process {
+    let arguments: Vec<&str> = collectors.iter().flat_map(|c| ["-a", c]).collect();
+    calls_with(lab, &arguments)
+}
+
+/// The same with these arguments, the collectors among them.
+#[track_caller]
+pub fn calls_with(lab: &Lab, arguments: &[&str]) -> Process {
     let port = lab.net.b.enter(|| {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.local_addr().expect("its address").port()
     });
     let mut command = lab.peer("rpcapd");
-    command.args(["-n", "-b", "127.0.0.1", "-p", &port.to_string()]);
-    for collector in collectors {
-        command.args(["-a", collector]);
-    }
+    command.args(["-n", "-b", "127.0.0.1", "-p", &port.to_string()]).args(arguments);
     Process::start(&mut command)
 }

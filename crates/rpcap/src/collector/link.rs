@@ -79,7 +79,9 @@ impl AsyncRead for Link {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, to),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, to),
+            Self::Tls(stream) => {
+                Pin::new(stream).poll_read(context, to).map_err(TlsFailure::of_stream)
+            }
         }
     }
 }

@@ -173,7 +173,8 @@ impl Session {
 
     /// Lets the agent come back on a connection that the policy has in mind for it.
     async fn misfit(mut self, why: &str) {
-        if self.shared.told.is_news(self.peer.ip(), Instant::now()) {
+        // What was captured from does not end without a word.
+        if self.shared.told.is_news(self.peer.ip(), Instant::now()) || self.captured {
             self.shared.journal.info(&format!("agent {}: {why}", self.peer));
         } else {
             self.hold().await;

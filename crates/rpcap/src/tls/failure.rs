@@ -122,6 +122,17 @@ impl TlsFailure {
         }
     }
 
+    /// An error of an encrypted stream, in this program's words.
+    pub(crate) fn of_stream(error: io::Error) -> io::Error {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return Self::CutOff.into();
+        }
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsLibraryError>()) {
+            Some(library) => Self::from(library.clone()).into(),
+            None => error,
+        }
+    }
+
     /// What a peer's first bytes say that are no TLS.
     pub(super) fn plain(bytes: &[u8]) -> Self {
         let mut session = ClientSession::new();
