@@ -108,12 +108,13 @@ fn of_client(error: &Error) -> Code {
 /// What the user could do.
 fn advice(error: &Error) -> &'static str {
     match error {
-        Error::Tls { source: TlsFailure::Plain, .. } => {
-            "; if nobody on the way can listen, rpcap:// does without"
-        }
-        Error::Tls { source: TlsFailure::Untrusted { .. }, .. } => {
-            "; if that is the daemon's: --tls-fingerprint, or --tls-ca with its CA"
-        }
+        Error::Tls { source, .. } => match **source {
+            TlsFailure::Plain => "; if nobody on the way can listen, rpcap:// does without",
+            TlsFailure::Untrusted { .. } => {
+                "; if that is the daemon's: --tls-fingerprint, or --tls-ca with its CA"
+            }
+            _ => "",
+        },
         error if error.wants_tls() => "; use rpcaps://",
         _ => "",
     }

@@ -73,7 +73,15 @@ pub enum Error {
         /// Who was meant.
         endpoint: Endpoint,
         /// Why.
-        source: TlsFailure,
+        source: Box<TlsFailure>,
+    },
+    /// The data connection cannot be encrypted, or not with the daemon of the control connection.
+    #[error("cannot encrypt the data connection with {address}: {source}")]
+    DataTls {
+        /// The daemon's end.
+        address: SocketAddr,
+        /// Why.
+        source: Box<TlsFailure>,
     },
     /// Packets were asked for by UDP, which carries them unencrypted, on an encrypted session.
     #[error("{0}: packets by UDP would not be encrypted: use TCP")]

@@ -85,7 +85,7 @@ impl Client {
             None => Stream::Plain(socket),
             Some(tls) => {
                 let greeted = greet(tls, endpoint, peer.ip(), socket, timeout, CONTROL_ROOM);
-                let failed = |source| Error::Tls { endpoint: endpoint.clone(), source };
+                let failed = |e| Error::Tls { endpoint: endpoint.clone(), source: Box::new(e) };
                 Stream::Tls(Box::new(greeted.map_err(failed)?))
             }
         };
@@ -224,16 +224,16 @@ impl Client {
         let stream = TcpStream::connect_timeout(&address, self.timeout)
             .map_err(|source| self.data_error(address, source))?;
         connect::prepare(&stream);
-        let stream = self.encrypt_data(stream)?;
+        let stream = self.encrypt_data(stream, address)?;
         Ok(Receiver::Tcp(TcpReceiver::over(stream, snaplen)))
     }
 
     /// Encrypts a data connection if the control connection is, with the same daemon.
-    fn encrypt_data(&self, socket: TcpStream) -> Result<Stream, Error> {
+    fn encrypt_data(&self, socket: TcpStream, address: SocketAddr) -> Result<Stream, Error> {
         let Some(tls) = &self.tls else {
             return Ok(Stream::Plain(socket));
         };
-        let failed = |source| Error::Tls { endpoint: self.endpoint.clone(), source };
+        let failed = |e| Error::DataTls { address, source: Box::new(e) };
         let (ip, timeout) = (self.peer.ip(), self.timeout);
         let stream = greet(tls, &self.endpoint, ip, socket, timeout, DATA_ROOM).map_err(failed)?;
         let fingerprint = |tls: &TlsStream| tls.certificate().map(|c| Fingerprint::of(c));

@@ -117,13 +117,15 @@ pub(super) enum Verdict {
 
 impl Session {
     async fn run(mut self) {
-        let credentials = {
-            let rules = self.rules.borrow_and_update();
-            rules.policy.rule_for(self.peer.ip(), &rules.names).map(|r| r.credentials.clone())
-        };
-        let Some(credentials) = credentials else {
+        let rules = Arc::clone(&self.rules.borrow_and_update());
+        let Some(rule) = rules.policy.rule_for(self.peer.ip(), &rules.names) else {
             return self.reject().await;
         };
+        // The policy may have changed since it was greeted, and a password must not go astray.
+        if let Err(why) = self.fits(rule, &rules) {
+            return self.misfit(&why).await;
+        }
+        let credentials = rule.credentials.clone();
         let authenticated = self.control.authenticate(&credentials).await;
         let result = match authenticated {
             Ok(()) => self.agent().await,

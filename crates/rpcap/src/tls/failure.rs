@@ -27,7 +27,7 @@ pub enum TlsFailure {
     },
     /// The data connection has another certificate than the control connection.
     #[error(
-        "the data connection has another certificate ({data}) than the control connection \
+        "its certificate is another one ({data}) than that of the control connection \
          ({control}): somebody else may be on the way"
     )]
     OtherCertificate {

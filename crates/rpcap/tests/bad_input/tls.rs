@@ -97,7 +97,7 @@ fn say_and_end(mut socket: TcpStream, bytes: &[u8]) {
 
 fn failure(result: Result<Client, Error>) -> TlsFailure {
     match result {
-        Err(Error::Tls { source, .. }) => source,
+        Err(Error::Tls { source, .. }) => *source,
         other => panic!("{other:?}"),
     }
 }
@@ -288,6 +288,13 @@ fn capture(
     (client, thread)
 }
 
+fn data_failure(client: &mut Client) -> TlsFailure {
+    match client.start(&CaptureOptions::default()) {
+        Err(Error::DataTls { source, .. }) => *source,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_data_connection_of_somebody_else() {
     // Both are trusted, but they are not the same.
@@ -310,10 +317,8 @@ fn a_data_connection_of_somebody_else() {
     let endpoint = Endpoint { host: "127.0.0.1".to_owned(), port };
     let mut client = Client::connect_tls(&endpoint, &tls, PATIENCE).unwrap();
     client.authenticate(&Credentials::Null).unwrap();
-    match client.start(&CaptureOptions::default()) {
-        Err(Error::Tls {
-            source: TlsFailure::OtherCertificate { control: c, data: d }, ..
-        }) => {
+    match data_failure(&mut client) {
+        TlsFailure::OtherCertificate { control: c, data: d } => {
             assert_eq!((c, d), (control, data));
         }
         other => panic!("{other:?}"),
@@ -326,10 +331,8 @@ fn a_data_connection_without_tls() {
         let _ = socket.write_all(&packet(1, b"in the clear"));
         let _ = socket.read(&mut [0; 4096]);
     });
-    match client.start(&CaptureOptions::default()) {
-        Err(Error::Tls { source: TlsFailure::Plain, .. }) => {}
-        other => panic!("{other:?}"),
-    }
+    let failure = data_failure(&mut client);
+    assert!(matches!(failure, TlsFailure::Plain), "{failure:?}");
 }
 
 /// What comes of a data connection.
