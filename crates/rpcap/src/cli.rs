@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use rpcap::url::{Endpoint, Url};
+use rpcap::tls::Fingerprint;
+use rpcap::url::Url;
 use rpcap::values;
 use rpcap_proto::wire::{SNAPLEN_MAX, Sampling};
 
@@ -29,9 +30,10 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = crate::exit::HELP)]
 pub(crate) struct Devices {
-    /// The daemon: a name or an address, IPv6 in brackets; also as rpcap://HOST[:PORT]/
-    #[arg(value_name = "HOST[:PORT]", value_parser = endpoint)]
-    pub(crate) daemon: Endpoint,
+    /// The daemon: a name or an address, IPv6 in brackets; also as rpcap://HOST[:PORT]/, or as
+    /// rpcaps://HOST[:PORT]/ with TLS
+    #[arg(value_name = "HOST[:PORT]", value_parser = daemon)]
+    pub(crate) daemon: Url,
 
     /// Print JSON
     #[arg(long)]
@@ -47,7 +49,8 @@ pub(crate) struct Devices {
 #[derive(Debug, Args)]
 #[command(after_help = crate::exit::HELP)]
 pub(crate) struct Capture {
-    /// The device, named as `rpcap devices` does; % in its name is written %25
+    /// The device, named as `rpcap devices` does, with rpcaps:// for TLS; % in its name is written
+    /// %25
     #[arg(value_name = "rpcap://HOST[:PORT]/DEVICE")]
     pub(crate) url: Url,
 
@@ -170,13 +173,42 @@ pub(crate) struct Connect {
     pub(crate) timeout: Duration,
 
     /// Authenticate as this user; the password comes from RPCAP_PASSWORD, --password-file, or the
-    /// terminal, and goes over the network unencrypted
+    /// terminal, and goes over the network unencrypted without TLS
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
 
     /// A file whose first line is the password
     #[arg(long, value_name = "FILE", requires = "user")]
     pub(crate) password_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) tls: Tls,
+}
+
+/// Which daemons are trusted, for rpcaps://. The system's certificates say so if nothing else does.
+#[derive(Debug, Args)]
+pub(crate) struct Tls {
+    /// Trust daemons whose certificate is for the name in the URL and was made by a CA whose own is
+    /// in this file (PEM), instead of those that the system trusts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_ca: Option<PathBuf>,
+
+    /// Trust the daemon whose certificate has this fingerprint, as `rpcapd tls init` printed it,
+    /// whatever else the certificate says; may be repeated
+    #[arg(long, value_name = "SHA256", conflicts_with = "tls_ca")]
+    pub(crate) tls_fingerprint: Vec<Fingerprint>,
+
+    /// Trust whoever answers: what is encrypted may be encrypted for somebody else
+    #[arg(long, conflicts_with_all = ["tls_ca", "tls_fingerprint"])]
+    pub(crate) tls_insecure: bool,
+
+    /// A certificate (PEM) to show to a daemon that wants one
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// The key (PEM) of that certificate
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 /// Show that it works: start rpcapd on this host, capture real packets through it
@@ -208,10 +240,10 @@ pub(crate) enum DemoPart {
     Far,
 }
 
-fn endpoint(text: &str) -> Result<Endpoint, String> {
+fn daemon(text: &str) -> Result<Url, String> {
     let url: Url = text.parse().map_err(|e| format!("{e}"))?;
     match url.device {
-        None => Ok(url.endpoint),
+        None => Ok(url),
         Some(_) => Err("a daemon is wanted here, not a device".to_owned()),
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use rpcap::client::{Asked, Error, Pushed};
 use rpcap::filter::FilterError;
+use rpcap::tls::TlsFailure;
 
 /// What `--help` says of it.
 pub(crate) const HELP: &str = "\
@@ -84,7 +85,13 @@ fn is_refusal(pushed: &Pushed) -> bool {
 fn of_client(error: &Error) -> Code {
     match error {
         Error::Lost { pushed: Some(pushed), .. } if is_refusal(pushed) => Code::Authentication,
-        Error::Protocol { .. } => Code::Other,
+        Error::Lost { source: Some(source), .. }
+            if TlsFailure::of(source).is_some_and(TlsFailure::is_refusal) =>
+        {
+            Code::Authentication
+        }
+        Error::Tls { source, .. } if source.is_refusal() => Code::Authentication,
+        Error::DatagramsInClear(_) | Error::Protocol { .. } => Code::Other,
         Error::Refused { asked, text, .. } => match asked {
             Asked::Authenticate => Code::Authentication,
             Asked::Open => Code::Device,
@@ -98,6 +105,21 @@ fn of_client(error: &Error) -> Code {
     }
 }
 
+/// What the user could do.
+fn advice(error: &Error) -> &'static str {
+    match error {
+        Error::Tls { source, .. } => match **source {
+            TlsFailure::Plain => "; if nobody on the way can listen, rpcap:// does without",
+            TlsFailure::Untrusted { .. } => {
+                "; if that is the daemon's: --tls-fingerprint, or --tls-ca with its CA"
+            }
+            _ => "",
+        },
+        error if error.wants_tls() => "; use rpcaps://",
+        _ => "",
+    }
+}
+
 /// The failure as one line: what failed, then why, unless that was said already.
 pub(crate) fn line(error: &anyhow::Error) -> String {
     let mut text = String::new();
@@ -108,5 +130,6 @@ pub(crate) fn line(error: &anyhow::Error) -> String {
             text = format!("{text}: {cause}");
         }
     }
+    text.push_str(error.chain().find_map(|cause| cause.downcast_ref()).map_or("", advice));
     rpcap::text::harmless(text.replace('\n', " ").as_bytes())
 }

@@ -6,6 +6,7 @@
 //! * [`running`]: the two together: a capture that runs, is watched, and is ended so that nothing
 //!   of it is missed.
 //! * [`collector`]: many daemons at once, that connect by themselves.
+//! * [`tls`]: which daemons are trusted, where connections are encrypted.
 //! * [`ledger`]: what became of every packet.
 //! * [`keeper`], [`mod@file`], [`mod@print`]: what packets are turned into.
 //!
@@ -25,6 +26,8 @@ mod locked;
 pub mod print;
 pub mod running;
 pub mod sink;
+mod stream;
 pub mod text;
+pub mod tls;
 pub mod url;
 pub mod values;

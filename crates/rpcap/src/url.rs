@@ -1,4 +1,4 @@
-//! Where a device is: `rpcap://HOST[:PORT]/DEVICE`.
+//! Where a device is: `rpcap://HOST[:PORT]/DEVICE`, or `rpcaps://` with TLS.
 
 use std::fmt;
 use std::str::FromStr;
@@ -29,6 +29,8 @@ impl fmt::Display for Endpoint {
 /// A daemon, and perhaps one of its devices.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Url {
+    /// Whether the connections are encrypted (TLS).
+    pub tls: bool,
     /// The daemon.
     pub endpoint: Endpoint,
     /// The device, if one is named.
@@ -39,11 +41,8 @@ pub struct Url {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// Another scheme.
-    #[error("`{0}://` is not rpcap://")]
+    #[error("`{0}://` is not rpcap:// or rpcaps://")]
     Scheme(String),
-    /// Encryption was asked for.
-    #[error("rpcaps:// (TLS) is not supported yet; rpcap:// is not encrypted")]
-    Tls,
     /// Nothing before the port or the device.
     #[error("no host is named; write rpcap://HOST[:PORT]/DEVICE")]
     NoHost,
@@ -67,23 +66,23 @@ pub enum UrlError {
 impl FromStr for Url {
     type Err = UrlError;
 
-    /// Reads `rpcap://HOST[:PORT][/DEVICE]`; the scheme may be left out.
+    /// Reads `rpcap://HOST[:PORT][/DEVICE]`, or the same with `rpcaps://`; without a scheme it is
+    /// rpcap, which is not encrypted.
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        let rest = match text.split_once("://") {
+        let (tls, rest) = match text.split_once("://") {
             // A device name may hold the same three characters.
-            Some((before, _)) if before.contains(['/', '\\', '[']) => text,
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("rpcap") => rest,
-            Some((scheme, _)) if scheme.eq_ignore_ascii_case("rpcaps") => {
-                return Err(UrlError::Tls);
-            }
+            Some((before, _)) if before.contains(['/', '\\', '[']) => (false, text),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("rpcap") => (false, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("rpcaps") => (true, rest),
             Some((scheme, _)) => return Err(UrlError::Scheme(scheme.to_owned())),
-            None => text,
+            None => (false, text),
         };
         let (authority, device) = match rest.split_once('/') {
             Some((authority, device)) => (authority, device),
             None => (rest, ""),
         };
         Ok(Self {
+            tls,
             endpoint: authority.parse()?,
             device: match device {
                 "" => None,
@@ -159,7 +158,7 @@ mod tests {
     use super::*;
 
     fn url(text: &str) -> (String, u16, Option<String>) {
-        let Url { endpoint, device } = text.parse().unwrap();
+        let Url { endpoint, device, .. } = text.parse().unwrap();
         (endpoint.host, endpoint.port, device)
     }
 
@@ -184,10 +183,24 @@ mod tests {
     }
 
     #[test]
+    fn the_scheme_says_whether_it_is_encrypted() {
+        for (text, tls) in [
+            ("rpcaps://h/eth0", true),
+            ("RPCAPS://[::1]:1/eth0", true),
+            ("rpcap://h/eth0", false),
+            ("h/rpcaps://x", false),
+            ("h", false),
+        ] {
+            assert_eq!(text.parse::<Url>().unwrap().tls, tls, "{text}");
+        }
+        let (host, port, device) = url("rpcaps://h:99/eth0");
+        assert_eq!((host.as_str(), port, device.as_deref()), ("h", 99, Some("eth0")));
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         let error = |text: &str| text.parse::<Url>().unwrap_err();
         assert_eq!(error("http://h/x"), UrlError::Scheme("http".into()));
-        assert_eq!(error("rpcaps://h/x"), UrlError::Tls);
         assert_eq!(error("rpcap:///eth0"), UrlError::NoHost);
         assert_eq!(error(""), UrlError::NoHost);
         assert_eq!(error("rpcap://:2002/eth0"), UrlError::NoHost);

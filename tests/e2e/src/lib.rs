@@ -16,6 +16,7 @@
 
 use std::time::{Duration, Instant};
 
+pub mod certs;
 pub mod client;
 pub mod collector;
 pub mod daemon;

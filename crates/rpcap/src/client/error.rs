@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rpcap_proto::session::ClientError;
+use rpcap_proto::wire::ErrorCode;
 
 use super::Pushed;
+use crate::tls::TlsFailure;
 use crate::url::Endpoint;
 
 /// What a daemon was asked for.
@@ -65,6 +67,25 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// The connection cannot be encrypted, or not with the daemon that was meant.
+    #[error("{endpoint}: {source}")]
+    Tls {
+        /// Who was meant.
+        endpoint: Endpoint,
+        /// Why.
+        source: Box<TlsFailure>,
+    },
+    /// The data connection cannot be encrypted, or not with the daemon of the control connection.
+    #[error("cannot encrypt the data connection with {address}: {source}")]
+    DataTls {
+        /// The daemon's end.
+        address: SocketAddr,
+        /// Why.
+        source: Box<TlsFailure>,
+    },
+    /// Packets were asked for by UDP, which carries them unencrypted, on an encrypted session.
+    #[error("{0}: packets by UDP would not be encrypted: use TCP")]
+    DatagramsInClear(Endpoint),
     /// The data connection cannot be made.
     #[error("cannot make the data connection with {address}: {source}")]
     Data {
@@ -124,6 +145,18 @@ fn because(pushed: &Option<Pushed>) -> String {
 
 fn why(source: &Option<io::Error>) -> String {
     source.as_ref().map_or(String::new(), |e| format!(": {e}"))
+}
+
+impl Error {
+    /// Whether the daemon wants TLS, which was left out.
+    pub fn wants_tls(&self) -> bool {
+        let code = match self {
+            Self::Refused { code, .. } => *code,
+            Self::Lost { pushed: Some(pushed), .. } => pushed.code,
+            _ => return false,
+        };
+        code == ErrorCode::TlsRequired as u16
+    }
 }
 
 /// Some daemons refuse without a word.

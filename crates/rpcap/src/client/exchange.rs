@@ -1,6 +1,6 @@
 //! Requests out, replies in, and everything that may come in between.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::time::{Duration, Instant};
 
 use rpcap_proto::session::{ClientError, Event, Request};
@@ -24,7 +24,7 @@ impl Client {
         // it said is worth more than that nothing could be sent.
         let event = match (self.next_reply(Instant::now() + self.timeout), sent) {
             (Ok(Some(event)), _) => event,
-            (_, Err(error)) | (Err(error), _) => return Err(error),
+            (Err(error), _) | (_, Err(error)) => return Err(error),
             (Ok(None), Ok(())) => {
                 return Err(Error::Timeout {
                     endpoint: self.endpoint.clone(),
@@ -54,18 +54,19 @@ impl Client {
     /// Takes what came since the last request, so that an error that answered nothing (some
     /// daemons send two for one request) is not taken for the answer to the next.
     fn take_stale(&mut self) -> Result<(), Error> {
-        if self.stream.set_nonblocking(true).is_err() {
+        if self.stream.socket().set_nonblocking(true).is_err() {
             return Ok(());
         }
         let mut bytes = [0; 4096];
         for _ in 0..64 {
             match self.stream.read(&mut bytes) {
-                Ok(n @ 1..) => self.session.receive(&bytes[..n]),
+                Ok(Some(n @ 1..)) => self.session.receive(&bytes[..n]),
+                Ok(None) => {}
                 // An end or an error will be met again when the reply is read.
                 _ => break,
             }
         }
-        self.stream.set_nonblocking(false).map_err(|e| self.lost(Some(e)))?;
+        self.stream.socket().set_nonblocking(false).map_err(|e| self.lost(Some(e)))?;
         if !self.session.is_waiting() {
             self.poll_event()?;
         }
@@ -110,11 +111,12 @@ impl Client {
         let left = deadline.saturating_duration_since(Instant::now());
         // A timeout of zero would mean none at all.
         let wait = left.max(Duration::from_millis(1));
-        self.stream.set_read_timeout(Some(wait)).map_err(|e| self.lost(Some(e)))?;
+        self.stream.socket().set_read_timeout(Some(wait)).map_err(|e| self.lost(Some(e)))?;
         let mut bytes = [0; 16 * 1024];
         match self.stream.read(&mut bytes) {
-            Ok(0) => Err(self.lost(None)),
-            Ok(n) => {
+            Ok(None) => Ok(true),
+            Ok(Some(0)) => Err(self.lost(None)),
+            Ok(Some(n)) => {
                 self.session.receive(&bytes[..n]);
                 Ok(true)
             }

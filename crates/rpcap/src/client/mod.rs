@@ -7,7 +7,7 @@ mod options;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,13 @@ pub(crate) use self::connect::prepare;
 pub use self::error::{Asked, Error};
 pub use self::options::{CaptureOptions, Credentials, Transport};
 use crate::data::{Receiver, TcpReceiver, UdpReceiver};
+use crate::stream::Stream;
+use crate::tls::{Fingerprint, Tls, TlsFailure, TlsStream};
 use crate::url::Endpoint;
+
+/// Bytes that are taken at a time from an encrypted connection: replies are short, packets are not.
+const CONTROL_ROOM: usize = 16 * 1024;
+const DATA_ROOM: usize = 256 * 1024;
 
 /// What a daemon said without having been asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +54,8 @@ impl fmt::Display for Pushed {
 pub struct Client {
     endpoint: Endpoint,
     peer: SocketAddr,
-    stream: TcpStream,
+    stream: Stream,
+    tls: Option<Tls>,
     session: ClientSession,
     timeout: Duration,
     pushed: VecDeque<Pushed>,
@@ -57,17 +64,36 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects. `timeout` is the deadline for this and for every reply.
+    /// Connects without TLS. `timeout` is the deadline for this and for every reply.
     pub fn connect(endpoint: &Endpoint, timeout: Duration) -> Result<Self, Error> {
-        let stream = connect::connect(endpoint, timeout)?;
+        Self::new(endpoint, None, timeout)
+    }
+
+    /// Connects with TLS, which the data connections will have as well. `timeout` is the deadline
+    /// for a connection, for the handshake, and for every reply.
+    pub fn connect_tls(endpoint: &Endpoint, tls: &Tls, timeout: Duration) -> Result<Self, Error> {
+        Self::new(endpoint, Some(tls), timeout)
+    }
+
+    fn new(endpoint: &Endpoint, tls: Option<&Tls>, timeout: Duration) -> Result<Self, Error> {
+        let socket = connect::connect(endpoint, timeout)?;
         let lost =
             |source| Error::Lost { endpoint: endpoint.clone(), pushed: None, source: Some(source) };
-        let peer = stream.peer_addr().map_err(lost)?;
-        stream.set_write_timeout(Some(timeout)).map_err(lost)?;
+        let peer = socket.peer_addr().map_err(lost)?;
+        socket.set_write_timeout(Some(timeout)).map_err(lost)?;
+        let stream = match tls {
+            None => Stream::Plain(socket),
+            Some(tls) => {
+                let greeted = greet(tls, endpoint, peer.ip(), socket, timeout, CONTROL_ROOM);
+                let failed = |e| Error::Tls { endpoint: endpoint.clone(), source: Box::new(e) };
+                Stream::Tls(Box::new(greeted.map_err(failed)?))
+            }
+        };
         Ok(Self {
             endpoint: endpoint.clone(),
             peer,
             stream,
+            tls: tls.cloned(),
             session: ClientSession::new(),
             timeout,
             pushed: VecDeque::new(),
@@ -88,6 +114,22 @@ impl Client {
     /// The deadline for every reply.
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// Whether nobody on the way can read what is said.
+    pub fn is_encrypted(&self) -> bool {
+        self.stream.tls().is_some()
+    }
+
+    /// Bytes that only this end and the daemon know: the TLS exporter (RFC 5705, RFC 8446 section
+    /// 7.5) of the control connection. `None` without TLS, and with TLS 1.2, whose exporter does not
+    /// by itself tell one connection from another.
+    pub fn export_keying_material<const N: usize>(
+        &self,
+        label: &[u8],
+        context: &[u8],
+    ) -> Option<[u8; N]> {
+        self.stream.tls()?.export(label, context)
     }
 
     /// Asks to be let in.
@@ -138,6 +180,9 @@ impl Client {
         }
         let (mut port, mut udp) = (0, None);
         if options.transport == Transport::Udp {
+            if self.is_encrypted() {
+                return Err(Error::DatagramsInClear(self.endpoint.clone()));
+            }
             flags = flags | StartFlags::DATAGRAM;
             let receiver = UdpReceiver::bind(self.local_addr()?, self.peer.ip(), snaplen)
                 .map_err(|source| self.data_error(self.peer, source))?;
@@ -179,7 +224,22 @@ impl Client {
         let stream = TcpStream::connect_timeout(&address, self.timeout)
             .map_err(|source| self.data_error(address, source))?;
         connect::prepare(&stream);
-        Ok(Receiver::Tcp(TcpReceiver::new(stream, snaplen)))
+        let stream = self.encrypt_data(stream, address)?;
+        Ok(Receiver::Tcp(TcpReceiver::over(stream, snaplen)))
+    }
+
+    /// Encrypts a data connection if the control connection is, with the same daemon.
+    fn encrypt_data(&self, socket: TcpStream, address: SocketAddr) -> Result<Stream, Error> {
+        let Some(tls) = &self.tls else {
+            return Ok(Stream::Plain(socket));
+        };
+        let failed = |e| Error::DataTls { address, source: Box::new(e) };
+        let (ip, timeout) = (self.peer.ip(), self.timeout);
+        let stream = greet(tls, &self.endpoint, ip, socket, timeout, DATA_ROOM).map_err(failed)?;
+        let fingerprint = |tls: &TlsStream| tls.certificate().map(|c| Fingerprint::of(c));
+        let control = self.stream.tls().and_then(fingerprint);
+        TlsFailure::unless_same(control, fingerprint(&stream)).map_err(failed)?;
+        Ok(Stream::Tls(Box::new(stream)))
     }
 
     /// Gives the running capture another filter.
@@ -241,7 +301,7 @@ impl Client {
     }
 
     fn local_addr(&self) -> Result<SocketAddr, Error> {
-        self.stream.local_addr().map_err(|source| self.data_error(self.peer, source))
+        self.stream.socket().local_addr().map_err(|source| self.data_error(self.peer, source))
     }
 
     fn data_error(&self, address: SocketAddr, source: io::Error) -> Error {
@@ -255,6 +315,19 @@ impl Client {
     fn lost(&self, source: Option<io::Error>) -> Error {
         Error::Lost { endpoint: self.endpoint.clone(), pushed: self.last_pushed.clone(), source }
     }
+}
+
+/// An encrypted connection with a daemon.
+fn greet(
+    tls: &Tls,
+    endpoint: &Endpoint,
+    address: IpAddr,
+    socket: TcpStream,
+    timeout: Duration,
+    room: usize,
+) -> Result<TlsStream, TlsFailure> {
+    let name = tls.name(&endpoint.host, address)?;
+    TlsStream::connect(tls, name, socket, timeout, room)
 }
 
 /// What a socket's deadline looks like: one name on Unix, another on Windows.

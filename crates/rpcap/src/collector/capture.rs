@@ -33,6 +33,8 @@ const LAST: Duration = Duration::from_secs(15);
 const QUIET: Duration = Duration::from_millis(300);
 /// Between two looks at whether something came.
 const GLANCE: Duration = Duration::from_millis(50);
+/// Bytes that are read at a time of an encrypted data connection.
+const DATA_ROOM: usize = 64 * 1024;
 /// What a daemon may gather packets for.
 const READ_TIMEOUT_MS: u32 = 500;
 
@@ -135,6 +137,7 @@ impl Capture<'_> {
         let name = linktype::name(linktype).map_or(format!("link type {linktype}"), str::to_owned);
         let by = match data {
             Data::Udp(_) => "UDP",
+            Data::Tcp(_) if self.session.cipher.is_some() => "TCP with TLS",
             Data::Tcp(_) => "TCP",
         };
         self.session.shared.journal.info(&format!(
@@ -197,11 +200,18 @@ impl Capture<'_> {
         let request = self.request(filter, StartFlags::SERVER_OPEN, listening.port());
         self.session.control.start(&request).await?;
         let (agent, deadline) = (self.session.peer.ip(), self.session.shared.deadline);
-        let stream = match listening.accept(agent, deadline).await {
+        let accepted = listening.accept(agent, deadline).await;
+        let made = match accepted.map_err(|e| e.to_string()) {
+            Ok(stream) => {
+                self.session.encrypt_data(stream, DATA_ROOM).await.map_err(|e| e.to_string())
+            }
+            Err(error) => Err(error),
+        };
+        let stream = match made {
             Ok(stream) => stream,
             Err(error) => {
                 self.session.control.end_capture(deadline).await?;
-                return Err(failed(error));
+                return Err(Failure::Capture(format!("data connection: {error}")));
             }
         };
         Ok(Data::Tcp(Reading::start(stream, Arc::clone(flow), Arc::clone(&output.outlet))))

@@ -48,6 +48,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
         }
     }
 
+    /// The connection.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// Ends the connection in an orderly way. The agent may come back.
+    pub async fn hang_up(mut self) {
+        let _ = tokio::time::timeout(self.deadline, self.stream.shutdown()).await;
+    }
+
     /// Asks to be let in.
     pub async fn authenticate(&mut self, credentials: &Credentials) -> Result<(), Error> {
         let auth = match credentials {
@@ -115,14 +125,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
     pub async fn dismiss(mut self) {
         self.session.close();
         let output = std::mem::take(self.session.output());
-        let _ = tokio::time::timeout(self.deadline, self.stream.write_all(&output)).await;
+        self.last_words(&output).await;
     }
 
     /// Tells the agent that it is not wanted, and ends the session.
-    pub async fn reject(mut self, text: &str) {
+    pub async fn reject(self, text: &str) {
         let mut output = Vec::new();
         write_error(&mut output, 0, ErrorCode::RemoteAccept, text);
-        let _ = tokio::time::timeout(self.deadline, self.stream.write_all(&output)).await;
+        self.last_words(&output).await;
+    }
+
+    async fn last_words(mut self, bytes: &[u8]) {
+        let _ = tokio::time::timeout(self.deadline, self.stream.write_all(bytes)).await;
+        self.hang_up().await;
     }
 
     /// What the agent says next without being asked. May be dropped at any time without losing

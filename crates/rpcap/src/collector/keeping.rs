@@ -9,6 +9,7 @@ use tokio::net::lookup_host;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::journal::Journal;
 use super::policy::{Names, Policy};
 use super::shared::{Rules, Shared};
 
@@ -52,6 +53,7 @@ impl Keeping {
         let names = look_up(&policy).await;
         shared.filters.clear();
         shared.outputs.retain(&policy);
+        warn(&policy, journal);
         self.rules.send_replace(Arc::new(Rules { policy, names }));
         journal.info("the policy was read again");
     }
@@ -63,6 +65,16 @@ impl Keeping {
             let policy = rules.policy.clone();
             self.rules.send_replace(Arc::new(Rules { policy, names }));
         }
+    }
+}
+
+/// Says what is dangerous about a policy.
+pub(super) fn warn(policy: &Policy, journal: &Journal) {
+    if policy.is_insecure() {
+        journal.warn(
+            "WARNING: [tls] insecure: nobody knows who the agents are. Whoever is on the way can \
+             read and change everything, passwords as well.",
+        );
     }
 }
 

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! * [`policy`]: who may send, what, and where it goes. [`choose`]: which interface.
-//! * `session`, `capture`: one agent. [`registry`], [`stream`]: what is known of all.
+//! * `session`, `capture`, [`link`]: one agent. [`registry`], [`stream`]: what is known of all.
 //! * [`udp`], [`tcp`], [`flow`]: packets come in.
 //! * [`output`], [`outputs`]: packets go out. The queue between is bounded and never makes a
 //!   receiver wait.
@@ -23,6 +23,7 @@ pub mod filters;
 pub mod flow;
 pub mod journal;
 mod keeping;
+pub mod link;
 pub mod metrics;
 pub mod output;
 pub mod outputs;
@@ -113,6 +114,7 @@ impl Collector {
         let policy = Policy::load(&options.policy)?;
         let outputs = Outputs::new(Arc::clone(&journal));
         outputs.prepare(&policy).map_err(StartError::Output)?;
+        keeping::warn(&policy, &journal);
         let names = keeping::look_up(&policy).await;
         let ports = Ports::bind(options.data, options.receivers, Arc::clone(&journal))
             .map_err(|source| StartError::Data { address: options.data, source })?;

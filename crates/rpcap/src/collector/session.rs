@@ -11,12 +11,14 @@ use tokio::sync::watch;
 use super::capture::{Capture, Ended};
 use super::choose;
 use super::control::Control;
-use super::policy::{Action, Plan};
+use super::link::{Cipher, Link};
+use super::policy::{Action, Plan, Rule};
 use super::registry::Claim;
 use super::shared::{Course, Rules, Shared};
 use super::stream::Phase;
 use crate::client::{Error, Pushed};
 use crate::text::harmless;
+use crate::tls::TlsFailure;
 
 /// First wait before another try at what failed, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -25,13 +27,17 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const HOLD: Duration = Duration::from_secs(5);
 /// Sayings of an agent that are told, in one session: the log is not its own.
 const SAYINGS: u32 = 20;
+/// Bytes that are read at a time of an encrypted control connection.
+const CONTROL_ROOM: usize = 4096;
 /// What an agent is told that no rule is about.
 const NO_RULE: &str = "This collector has no rule for this host";
 
 /// A session with an agent.
 pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
-    pub(super) control: Control<TcpStream>,
+    pub(super) control: Control<Link>,
+    /// How the connections are encrypted, if they are.
+    pub(super) cipher: Option<Cipher>,
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) rules: watch::Receiver<Arc<Rules>>,
@@ -52,13 +58,39 @@ enum Rested {
 /// Serves one connection to its end.
 pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
     let Ok(local) = stream.local_addr() else { return };
-    let control = Control::new(stream, peer, shared.deadline);
-    let (rules, course) = (shared.rules.clone(), shared.course.clone());
+    let (mut rules, course) = (shared.rules.clone(), shared.course.clone());
     let local = canonical(local);
     let peer = canonical(peer);
+    let known = Arc::clone(&rules.borrow_and_update());
+    let link = match known.cipher(peer.ip()) {
+        Ok(None) => Ok((Link::Plain(stream), None)),
+        Ok(Some(cipher)) => {
+            let greeted = cipher.greet(stream, CONTROL_ROOM, shared.deadline).await;
+            greeted.map(|link| (link, Some(cipher)))
+        }
+        Err(failure) => Err(failure),
+    };
+    let (link, cipher) = match link {
+        Ok(link) => link,
+        Err(failure) => return turned_off(&shared, peer, &failure),
+    };
+    let control = Control::new(link, peer, shared.deadline);
+    let (captured, sayings) = (false, 0);
     let session =
-        Session { shared, control, peer, local, rules, course, captured: false, sayings: 0 };
+        Session { shared, control, cipher, peer, local, rules, course, captured, sayings };
     session.run().await;
+}
+
+/// Tells of an agent that there is no safe way to speak with.
+fn turned_off(shared: &Shared, peer: SocketAddr, failure: &TlsFailure) {
+    shared.totals.failed.fetch_add(1, Relaxed);
+    if shared.told.is_news(peer.ip(), Instant::now()) {
+        let advice = match failure {
+            TlsFailure::Plain => "; if nobody on the way can listen: tls = false in its rule",
+            _ => "",
+        };
+        shared.journal.warn(&format!("agent {peer}: TLS: {failure}{advice}"));
+    }
 }
 
 /// IPv4 in IPv6's clothes is IPv4; a scope stays.
@@ -71,20 +103,29 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 
 /// What is to be done with an agent.
 pub(super) enum Verdict {
-    Capture { plan: Arc<Plan>, host: String, rule: String, interfaces: Vec<String> },
+    Capture {
+        plan: Arc<Plan>,
+        host: String,
+        rule: String,
+        interfaces: Vec<String>,
+    },
     Reject,
     Dismiss,
+    /// This is not the connection for it: it may come back on another.
+    Misfit(String),
 }
 
 impl Session {
     async fn run(mut self) {
-        let credentials = {
-            let rules = self.rules.borrow_and_update();
-            rules.policy.rule_for(self.peer.ip(), &rules.names).map(|r| r.credentials.clone())
-        };
-        let Some(credentials) = credentials else {
+        let rules = Arc::clone(&self.rules.borrow_and_update());
+        let Some(rule) = rules.policy.rule_for(self.peer.ip(), &rules.names) else {
             return self.reject().await;
         };
+        // The policy may have changed since it was greeted, and a password must not go astray.
+        if let Err(why) = self.fits(rule, &rules) {
+            return self.misfit(&why).await;
+        }
+        let credentials = rule.credentials.clone();
         let authenticated = self.control.authenticate(&credentials).await;
         let result = match authenticated {
             Ok(()) => self.agent().await,
@@ -92,13 +133,17 @@ impl Session {
         };
         self.shared.registry.set_waiting(self.peer, None);
         match result {
-            Ok(Left::Ended) => {}
+            Ok(Left::Ended) => self.control.hang_up().await,
+            Ok(Left::Misfit(why)) => self.misfit(&why).await,
             Ok(Left::Rejected) => self.reject().await,
             Ok(Left::Dismissed) => {
                 self.shared.journal.info(&format!("agent {}: dismissed", self.peer));
                 self.control.dismiss().await;
             }
-            Err(error) => self.failed(&error),
+            Err(error) => {
+                self.failed(&error);
+                self.control.hang_up().await;
+            }
         }
     }
 
@@ -109,7 +154,11 @@ impl Session {
         }
         self.shared.totals.failed.fetch_add(1, Relaxed);
         if self.shared.told.is_news(self.peer.ip(), Instant::now()) {
-            self.shared.journal.warn(&format!("agent {error}"));
+            let advice = match error.wants_tls() {
+                true => "; say tls = true in its rule",
+                false => "",
+            };
+            self.shared.journal.warn(&format!("agent {error}{advice}"));
         }
     }
 
@@ -119,12 +168,27 @@ impl Session {
             let line = format!("agent {}: rejected, as the policy says", self.peer);
             self.shared.journal.info(&line);
         } else {
-            tokio::select! {
-                () = tokio::time::sleep(HOLD) => {}
-                _ = self.course.changed() => {}
-            }
+            self.hold().await;
         }
         self.control.reject(NO_RULE).await;
+    }
+
+    /// Lets the agent come back on a connection that the policy has in mind for it.
+    async fn misfit(mut self, why: &str) {
+        // What was captured from does not end without a word.
+        if self.shared.told.is_news(self.peer.ip(), Instant::now()) || self.captured {
+            self.shared.journal.info(&format!("agent {}: {why}", self.peer));
+        } else {
+            self.hold().await;
+        }
+        self.control.hang_up().await;
+    }
+
+    async fn hold(&mut self) {
+        tokio::select! {
+            () = tokio::time::sleep(HOLD) => {}
+            _ = self.course.changed() => {}
+        }
     }
 
     /// An agent that has let the collector in.
@@ -139,6 +203,7 @@ impl Session {
             let (plan, host, rule, interfaces) = match self.judge().await? {
                 Verdict::Reject => return Ok(Left::Rejected),
                 Verdict::Dismiss => return Ok(Left::Dismissed),
+                Verdict::Misfit(why) => return Ok(Left::Misfit(why)),
                 Verdict::Capture { plan, host, rule, interfaces } => (plan, host, rule, interfaces),
             };
             // What it had stays its own.
@@ -183,6 +248,9 @@ impl Session {
             Action::Dismiss => return Ok(Verdict::Dismiss),
             Action::Capture(plan) => Arc::clone(plan),
         };
+        if let Err(why) = self.fits(rule, &rules) {
+            return Ok(Verdict::Misfit(why));
+        }
         let interfaces = choose::candidates(&plan.interfaces, &devices);
         let host = policy.host_of(self.peer.ip(), names);
         Ok(Verdict::Capture {
@@ -191,6 +259,40 @@ impl Session {
             rule: rule.name.clone(),
             plan,
         })
+    }
+
+    /// Whether this connection is encrypted as the rule wants it, with an agent that is still
+    /// trusted.
+    fn fits(&self, rule: &Rule, rules: &Rules) -> Result<(), String> {
+        match (&self.cipher, rule.tls) {
+            (None, false) => Ok(()),
+            (None, true) => Err(format!("{} wants TLS, which this connection lacks", rule.name)),
+            (Some(_), false) => {
+                Err(format!("{} wants no TLS, which this connection has", rule.name))
+            }
+            (Some(_), true) => match rules.cipher(self.peer.ip()) {
+                Ok(Some(Cipher { tls, name })) => tls
+                    .trusts(self.control.stream().certificates(), &name)
+                    .map_err(|failure| format!("TLS: {failure}")),
+                // The first rule about its address has it otherwise now.
+                Ok(None) => Err("the policy wants no TLS of this address".to_owned()),
+                Err(failure) => Err(format!("TLS: {failure}")),
+            },
+        }
+    }
+
+    /// A data connection, encrypted if the control connection is, and with the same agent.
+    pub(super) async fn encrypt_data(
+        &self,
+        socket: TcpStream,
+        room: usize,
+    ) -> Result<Link, TlsFailure> {
+        let Some(cipher) = &self.cipher else {
+            return Ok(Link::Plain(socket));
+        };
+        let link = cipher.greet(socket, room, self.shared.deadline).await?;
+        let control = self.control.stream().fingerprint();
+        TlsFailure::unless_same(control, link.fingerprint()).map(|()| link)
     }
 
     async fn wait_for_interfaces(&mut self, rule: &str, why: &str) -> Result<(), Error> {
@@ -249,4 +351,5 @@ enum Left {
     Ended,
     Rejected,
     Dismissed,
+    Misfit(String),
 }

@@ -10,12 +10,14 @@ use tokio::sync::watch;
 
 use super::filters::Filters;
 use super::journal::Journal;
+use super::link::Cipher;
 use super::outputs::Outputs;
 use super::policy::{Names, Policy};
 use super::registry::Registry;
 use super::udp::Ports;
 
 use crate::locked::lock;
+use crate::tls::TlsFailure;
 
 /// Addresses that were turned away and are remembered.
 const REMEMBERED: usize = 4096;
@@ -29,6 +31,21 @@ pub struct Rules {
     pub policy: Policy,
     /// The addresses of its hosts.
     pub names: Names,
+}
+
+impl Rules {
+    /// How the connections of an agent at this address are encrypted, if they are. Before they are,
+    /// nothing else is known of it, so the first rule about the address decides.
+    pub fn cipher(&self, address: IpAddr) -> Result<Option<Cipher>, TlsFailure> {
+        let rule = self.policy.rule_for(address, &self.names);
+        let Some(tls) = self.policy.tls().filter(|_| rule.is_some_and(|r| r.tls)) else {
+            return Ok(None);
+        };
+        let host = self.policy.host_of(address, &self.names);
+        let host = host.map_or_else(|| address.to_canonical().to_string(), str::to_owned);
+        let name = tls.name(&host, address)?;
+        Ok(Some(Cipher { tls: tls.clone(), name }))
+    }
 }
 
 /// Whether to go on.

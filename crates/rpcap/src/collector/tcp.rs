@@ -12,6 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::flow::{Flow, Inflow};
+use super::link::Link;
 use super::output::Outlet;
 use crate::client::same_host;
 use crate::data::{DataError, Inlet, Received, Tally};
@@ -69,7 +70,7 @@ pub struct Reading {
 
 impl Reading {
     /// Reads from now on.
-    pub fn start(stream: TcpStream, flow: Arc<Flow>, outlet: Arc<Mutex<Outlet>>) -> Self {
+    pub fn start(stream: Link, flow: Arc<Flow>, outlet: Arc<Mutex<Outlet>>) -> Self {
         let (stop, stopped) = oneshot::channel();
         let over = Arc::new(Notify::new());
         let ended = Arc::clone(&over);
@@ -102,7 +103,7 @@ impl Reading {
 }
 
 async fn read(
-    mut stream: TcpStream,
+    mut stream: Link,
     flow: &Flow,
     outlet: &Mutex<Outlet>,
     tally: &mut Tally,
@@ -114,8 +115,12 @@ async fn read(
         if buffer.len() == buffer.capacity() {
             buffer.reserve_exact(longest.max(BUFFER) - buffer.len());
         }
-        if stream.read_buf(&mut buffer).await? == 0 {
-            return if buffer.is_empty() { Ok(()) } else { Err(DataError::Cut) };
+        match stream.read_buf(&mut buffer).await {
+            Ok(0) if buffer.is_empty() => return Ok(()),
+            Ok(0) => return Err(DataError::Cut),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(DataError::CutOff),
+            Err(e) => return Err(e.into()),
         }
         let mut start = 0;
         {

@@ -32,13 +32,14 @@ const ASK_EVERY: Duration = Duration::from_secs(30);
 pub(crate) fn run(args: &Capture) -> anyhow::Result<()> {
     let Some(device) = args.url.device.as_deref() else {
         bail!(
-            "no device is named; `rpcap devices {}` lists them",
+            "no device is named; `rpcap devices {}{}` lists them",
+            if args.url.tls { "rpcaps://" } else { "" },
             harmless(args.url.endpoint.to_string().as_bytes())
         );
     };
     let bytecode = args.filter_bytecode.as_deref().map(bytecode).transpose()?;
     let interrupts = interrupt::watch().context("cannot watch for interrupts")?;
-    let mut client = super::connect(&args.url.endpoint, &args.connect)?;
+    let mut client = super::connect(&args.url, &args.connect)?;
     let dlt = client.open(device)?.linktype;
     let filter = match (&args.filter, bytecode) {
         (Some(text), _) => filter::from_text(text, dlt, args.snaplen)?,
@@ -172,7 +173,11 @@ fn say_start(args: &Capture, device: &str, dlt: u32) {
         harmless(device.as_bytes()),
         args.url.endpoint,
         args.snaplen,
-        if args.udp { "UDP" } else { "TCP" },
+        match (args.udp, args.url.tls) {
+            (true, _) => "UDP",
+            (false, false) => "TCP",
+            (false, true) => "TCP with TLS",
+        },
     );
 }
 

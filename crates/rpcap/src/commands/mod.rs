@@ -6,17 +6,26 @@ pub(crate) mod devices;
 pub(crate) mod listen;
 mod password;
 mod progress;
+mod tls;
 
 use rpcap::client::Client;
-use rpcap::url::Endpoint;
+use rpcap::url::Url;
 
 use crate::cli::Connect;
+use crate::say::note;
 
 /// A session that the daemon has let in.
-fn connect(endpoint: &Endpoint, options: &Connect) -> anyhow::Result<Client> {
+fn connect(url: &Url, options: &Connect) -> anyhow::Result<Client> {
+    let tls = tls::of(url, &options.tls)?;
+    if tls.is_none() && options.user.is_some() {
+        note!("rpcap: warning: the password is not encrypted on its way; rpcaps:// encrypts it");
+    }
     // Asked for first: a person may take longer than a daemon waits.
     let credentials = password::credentials(options)?;
-    let mut client = Client::connect(endpoint, options.timeout)?;
+    let mut client = match &tls {
+        Some(tls) => Client::connect_tls(&url.endpoint, tls, options.timeout)?,
+        None => Client::connect(&url.endpoint, options.timeout)?,
+    };
     client.authenticate(&credentials)?;
     Ok(client)
 }

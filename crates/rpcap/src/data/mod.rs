@@ -64,6 +64,9 @@ pub enum DataError {
     /// The stream ended within a packet.
     #[error("the data connection ended within a packet")]
     Cut,
+    /// An encrypted stream ended without saying so.
+    #[error("the encrypted data connection was cut off: there may have been more packets")]
+    CutOff,
 }
 
 /// What another thread can see of a receiver at work.

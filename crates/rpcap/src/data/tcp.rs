@@ -1,10 +1,13 @@
-use std::io::{self, Read};
+use std::io;
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rpcap_proto::wire::PacketMessage;
 
 use super::{DataError, Inlet};
 use crate::sink::Sink;
+use crate::stream::Stream;
 
 /// Room for at least four of the longest packets, and for hundreds of the usual ones per read.
 const BUFFER: usize = 1024 * 1024;
@@ -12,19 +15,24 @@ const BUFFER: usize = 1024 * 1024;
 /// A stream of packets.
 #[derive(Debug)]
 pub struct TcpReceiver {
-    stream: TcpStream,
+    stream: Stream,
     snaplen: u32,
+    stopped: Arc<AtomicBool>,
 }
 
 /// Ends a [`TcpReceiver`] that another thread runs.
 #[derive(Debug)]
-pub struct TcpStopper(TcpStream);
+pub struct TcpStopper {
+    socket: TcpStream,
+    stopped: Arc<AtomicBool>,
+}
 
 impl TcpStopper {
     /// Ends the connection.
     pub fn stop(&self) {
+        self.stopped.store(true, Relaxed);
         // It fails if the peer did it first.
-        let _ = self.0.shutdown(Shutdown::Both);
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 }
 
@@ -34,12 +42,17 @@ impl TcpReceiver {
     /// The socket's receive buffer is left alone: the kernel sizes it better than any fixed
     /// number, and stops doing so once it is told one.
     pub fn new(stream: TcpStream, snaplen: u32) -> Self {
-        Self { stream, snaplen }
+        Self::over(Stream::Plain(stream), snaplen)
+    }
+
+    pub(crate) fn over(stream: Stream, snaplen: u32) -> Self {
+        Self { stream, snaplen, stopped: Arc::default() }
     }
 
     /// What ends [`Self::run`] from another thread.
     pub fn stopper(&self) -> io::Result<TcpStopper> {
-        self.stream.try_clone().map(TcpStopper)
+        let socket = self.stream.socket().try_clone()?;
+        Ok(TcpStopper { socket, stopped: Arc::clone(&self.stopped) })
     }
 
     /// Receives until the daemon ends the stream or the stopper is used.
@@ -49,10 +62,16 @@ impl TcpReceiver {
         let (mut start, mut end) = (0, 0);
         loop {
             let n = match self.stream.read(&mut buffer[end..]) {
-                Ok(0) if start == end => return Ok(()),
-                Ok(0) => return Err(DataError::Cut),
-                Ok(n) => n,
+                Ok(Some(0)) if start == end => return Ok(()),
+                Ok(Some(0)) => return Err(DataError::Cut),
+                Ok(Some(n)) => n,
+                Ok(None) => continue,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                // Cut off by this end.
+                Err(e) if is_cut(&e) && self.stopped.load(Relaxed) && start == end => {
+                    return Ok(());
+                }
+                Err(e) if is_cut(&e) => return Err(DataError::CutOff),
                 Err(e) => return Err(e.into()),
             };
             end += n;
@@ -74,4 +93,9 @@ impl TcpReceiver {
             }
         }
     }
+}
+
+/// What the end of an encrypted connection is that nobody announced.
+fn is_cut(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
 }

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod datagrams;
+mod tls;
 
 use std::io::Write;
 use std::net::IpAddr;

@@ -13,8 +13,9 @@ use toml::Spanned;
 use wildmatch::WildMatch;
 
 use super::plan::{Destination, OutputPlan, Plan, Wanted};
-use super::{Action, Rule};
+use super::{Action, Policy, Rule};
 use crate::client::{Credentials, Transport};
+use crate::tls::{Fingerprint, Tls, TlsOptions, Trust};
 use crate::values;
 
 /// What may wait for a disk unless it is said.
@@ -33,6 +34,19 @@ struct File {
     output: BTreeMap<String, Output>,
     #[serde(default)]
     agent: Vec<Agent>,
+    tls: Option<Spanned<Security>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Security {
+    ca: Option<PathBuf>,
+    any_name: Option<bool>,
+    #[serde(default)]
+    fingerprints: Vec<Spanned<String>>,
+    insecure: Option<bool>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -70,13 +84,14 @@ struct Agent {
     filter: Option<String>,
     snaplen: Option<Spanned<u32>>,
     sampling: Option<Spanned<String>>,
-    transport: Option<TransportWord>,
+    transport: Option<Spanned<TransportWord>>,
     promiscuous: Option<bool>,
     direction: Option<DirectionWord>,
     output: Option<Spanned<String>>,
     user: Option<String>,
     password_file: Option<Spanned<PathBuf>>,
     password_variable: Option<Spanned<String>>,
+    tls: Option<Spanned<bool>>,
 }
 
 #[derive(Deserialize)]
@@ -102,8 +117,8 @@ enum DirectionWord {
     Out,
 }
 
-/// The rules of a text, or where it is wrong and why.
-pub(super) fn parse(text: &str, directory: &Path) -> Result<Vec<Rule>, String> {
+/// The policy of a text, or where it is wrong and why.
+pub(super) fn parse(text: &str, directory: &Path) -> Result<Policy, String> {
     let file: File = toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())?;
     let reader = Reader { text, directory };
     let mut outputs = BTreeMap::new();
@@ -114,8 +129,14 @@ pub(super) fn parse(text: &str, directory: &Path) -> Result<Vec<Rule>, String> {
     if file.agent.is_empty() {
         return Err("there is no [[agent]]: nobody could be captured from".to_owned());
     }
+    let tls = file.tls.map(|tls| reader.tls(tls)).transpose()?;
     let agents = file.agent.into_iter().enumerate();
-    agents.map(|(n, agent)| reader.rule(n, agent, &outputs)).collect()
+    let rules = agents.map(|(n, agent)| reader.rule(n, agent, &outputs, tls.is_some()));
+    Ok(Policy {
+        rules: rules.collect::<Result<_, _>>()?,
+        insecure: tls.as_ref().is_some_and(|(_, trust)| *trust == Trust::Anybody),
+        tls: tls.map(|(tls, _)| tls),
+    })
 }
 
 /// Two outputs in one place would remove each other's files, or mix their streams.
@@ -191,12 +212,53 @@ impl Reader<'_> {
         Ok(plan)
     }
 
+    fn tls(&self, security: Spanned<Security>) -> Result<(Tls, Trust), String> {
+        let wrong = |why: &str| self.wrong(&security, why);
+        let Security { ca, any_name, fingerprints, insecure, cert, key } = security.as_ref();
+        let insecure = *insecure == Some(true);
+        let read = |text: &Spanned<String>| text.as_ref().parse().map_err(|e| self.wrong(text, e));
+        let prints: Vec<Fingerprint> = fingerprints.iter().map(read).collect::<Result<_, _>>()?;
+        let ca = ca.as_ref().map(|ca| self.directory.join(ca));
+        let trust = match (ca, prints.is_empty(), insecure) {
+            (Some(ca), true, false) if *any_name == Some(true) => Trust::CaOfAnyName(ca),
+            (Some(ca), true, false) => Trust::Ca(ca),
+            (None, false, false) => Trust::Fingerprints(prints),
+            (None, true, true) => Trust::Anybody,
+            // Whom the system trusts says nothing about agents.
+            _ => return Err(wrong("[tls] has one of ca, fingerprints and insecure = true")),
+        };
+        if any_name.is_some() && !matches!(trust, Trust::Ca(_) | Trust::CaOfAnyName(_)) {
+            return Err(wrong("any-name is for agents with a certificate of a ca"));
+        }
+        let identity = match (cert, key) {
+            (None, None) => None,
+            (Some(cert), Some(key)) => Some((self.directory.join(cert), self.directory.join(key))),
+            _ => return Err(wrong("cert and key, or neither")),
+        };
+        let options = TlsOptions { trust, identity };
+        let tls = Tls::new(&options).map_err(|e| wrong(&e.to_string()))?;
+        Ok((tls, options.trust))
+    }
+
+    /// Whether an agent's connections are encrypted: where there is TLS, they are.
+    fn with_tls(&self, agent: &Agent, there_is: bool) -> Result<bool, String> {
+        match &agent.tls {
+            None => Ok(there_is),
+            Some(wanted) if *wanted.as_ref() && !there_is => {
+                Err(self.wrong(wanted, "there is no [tls]: whom is the agent to be trusted by?"))
+            }
+            Some(wanted) => Ok(*wanted.as_ref()),
+        }
+    }
+
     fn rule(
         &self,
         index: usize,
         agent: Agent,
         outputs: &BTreeMap<String, Arc<OutputPlan>>,
+        there_is_tls: bool,
     ) -> Result<Rule, String> {
+        let tls = self.with_tls(&agent, there_is_tls)?;
         let name = agent.name.clone().unwrap_or_else(|| format!("agent {}", index + 1));
         let addresses =
             agent.address.iter().map(|a| a.as_ref().parse().map_err(|e: String| self.wrong(a, e)));
@@ -204,7 +266,7 @@ impl Reader<'_> {
             Some(ActionWord::Reject) => Action::Reject,
             Some(ActionWord::Dismiss) => Action::Dismiss,
             None | Some(ActionWord::Capture) => {
-                Action::Capture(Arc::new(self.plan(&name, &agent, outputs)?))
+                Action::Capture(Arc::new(self.plan(&name, &agent, outputs, tls)?))
             }
         };
         let credentials =
@@ -216,6 +278,7 @@ impl Reader<'_> {
             devices: agent.device.iter().map(|d| WildMatch::new(d)).collect(),
             action,
             credentials,
+            tls,
         })
     }
 
@@ -224,6 +287,7 @@ impl Reader<'_> {
         name: &str,
         agent: &Agent,
         outputs: &BTreeMap<String, Arc<OutputPlan>>,
+        tls: bool,
     ) -> Result<Plan, String> {
         let output = match &agent.output {
             Some(name) => match outputs.get(name.as_ref()) {
@@ -257,9 +321,16 @@ impl Reader<'_> {
                 None => default.snaplen,
             },
             sampling: self.value(&agent.sampling, values::sampling)?.unwrap_or_default(),
-            transport: match agent.transport {
-                Some(TransportWord::Tcp) => Transport::Tcp,
-                Some(TransportWord::Udp) => Transport::Udp,
+            transport: match &agent.transport {
+                Some(word) => match word.as_ref() {
+                    TransportWord::Udp if tls => {
+                        let why = "packets by UDP are not encrypted: \"tcp\", or tls = false";
+                        return Err(self.wrong(word, why));
+                    }
+                    TransportWord::Udp => Transport::Udp,
+                    TransportWord::Tcp => Transport::Tcp,
+                },
+                None if tls => Transport::Tcp,
                 None => default.transport,
             },
             promiscuous: agent.promiscuous.unwrap_or(default.promiscuous),

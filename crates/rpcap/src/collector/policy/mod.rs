@@ -19,6 +19,7 @@ use wildmatch::WildMatch;
 
 pub use self::plan::{Destination, OutputPlan, Plan, Wanted};
 use crate::client::Credentials;
+use crate::tls::Tls;
 
 /// Why a policy cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +66,8 @@ pub struct Rule {
     pub action: Action,
     /// How to authenticate to it.
     pub credentials: Credentials,
+    /// Whether its connections are encrypted.
+    pub tls: bool,
 }
 
 impl Rule {
@@ -104,6 +107,9 @@ impl Names {
 #[derive(Clone, Debug)]
 pub struct Policy {
     rules: Vec<Rule>,
+    /// Which agents are trusted, where connections are encrypted.
+    tls: Option<Tls>,
+    insecure: bool,
 }
 
 impl Policy {
@@ -119,7 +125,17 @@ impl Policy {
     /// Reads a text. File names in it are relative to `directory`. The error says where it is
     /// wrong.
     pub fn parse(text: &str, directory: &Path) -> Result<Self, String> {
-        file::parse(text, directory).map(|rules| Self { rules })
+        file::parse(text, directory)
+    }
+
+    /// Which agents are trusted, and what this end shows them; `None` if nobody has TLS.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    /// Whether all agents are trusted, whatever certificate they show.
+    pub fn is_insecure(&self) -> bool {
+        self.insecure
     }
 
     /// Where packets go, each once.
@@ -142,7 +158,8 @@ impl Policy {
         self.hosts().find(|host| names.is(host, address))
     }
 
-    /// The rule that says how to authenticate to an agent at this address, if any is about it.
+    /// The rule that says how to speak to an agent at this address before anything else is known of
+    /// it: whether with TLS, and as whom.
     pub fn rule_for(&self, address: IpAddr, names: &Names) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.is_about(address, names))
     }

@@ -118,6 +118,24 @@ fn only_a_filter_that_changed_leaves_the_capture_running() {
 }
 
 #[test]
+fn where_there_is_tls_it_is_for_all_who_are_not_excepted() {
+    let print = "ab".repeat(32);
+    let tls = format!("[tls]\nfingerprints = [\"{print}\"]\n");
+    let agents = "[[agent]]\naddress = [\"192.0.2.1\"]\ntls = false\n\
+                  [[agent]]\ntransport = \"tcp\"\n";
+    let policy = parse(&format!("{OUTPUT}{tls}{agents}")).unwrap();
+    let rules = [&policy.rules[0], &policy.rules[1]];
+    assert_eq!(rules.map(|r| r.tls), [false, true]);
+    // Datagrams are not encrypted.
+    assert_eq!(rules.map(|r| plan(r).transport), [Transport::Udp, Transport::Tcp]);
+    assert!(policy.tls().is_some() && !policy.is_insecure());
+    assert!(parse(&format!("{OUTPUT}[tls]\ninsecure = true\n[[agent]]\n")).unwrap().is_insecure());
+
+    let without = parse(&format!("{OUTPUT}[[agent]]\n")).unwrap();
+    assert!(without.tls().is_none() && !without.rules[0].tls);
+}
+
+#[test]
 fn mistakes_are_told_with_their_place() {
     let agent = |line: &str| format!("{OUTPUT}[[agent]]\n{line}\n");
     let cases = [
@@ -127,6 +145,29 @@ fn mistakes_are_told_with_their_place() {
         (agent("interfaces = []"), "line 4, column 14: an interface"),
         (agent("output = \"no\""), "line 4, column 10: there is no [output.no]"),
         (agent("transport = \"sctp\""), "line 4"),
+        (agent("tls = true"), "line 4, column 7: there is no [tls]"),
+        (format!("{OUTPUT}[tls]\n[[agent]]\n"), "[tls] has one of ca, fingerprints and insecure"),
+        (
+            format!("{OUTPUT}[tls]\nca = \"x\"\ninsecure = true\n[[agent]]\n"),
+            "[tls] has one of ca, fingerprints and insecure",
+        ),
+        (format!("{OUTPUT}[tls]\nca = \"no/such\"\n[[agent]]\n"), "/etc/rpcap/no/such: "),
+        (
+            format!("{OUTPUT}[tls]\nfingerprints = [\"ab:cd\"]\n[[agent]]\n"),
+            "line 4, column 17: a fingerprint is SHA-256",
+        ),
+        (
+            format!("{OUTPUT}[tls]\ninsecure = true\ncert = \"x\"\n[[agent]]\n"),
+            "cert and key, or neither",
+        ),
+        (
+            format!("{OUTPUT}[tls]\ninsecure = true\nany-name = true\n[[agent]]\n"),
+            "any-name is for agents with a certificate of a ca",
+        ),
+        (
+            format!("{OUTPUT}[tls]\ninsecure = true\n[[agent]]\ntransport = \"udp\"\n"),
+            "line 6, column 13: packets by UDP are not encrypted",
+        ),
         (agent("filtre = \"tcp\""), "unknown field `filtre`"),
         (agent("user = \"bob\""), "user \"bob\" has neither"),
         (agent("password-file = \"x\""), "a password without a user"),
