@@ -95,6 +95,11 @@ impl Batch {
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
+    /// All bytes from this place on.
+    pub(crate) fn tail_mut(&mut self, at: usize) -> &mut [u8] {
+        &mut self.bytes[at..]
+    }
+
     /// Forgets everything, and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();

@@ -9,6 +9,7 @@
 //! * [`session`]: the two ends of a control connection as state machines.
 //! * [`bpf`]: filter programs, validated, clamped and printed.
 //! * [`udpstr`]: packets packed into datagrams and back.
+//! * [`sealed`]: such datagrams encrypted and authenticated.
 //! * [`prefix`]: networks, as lists of who may do what name them.
 //! * [`batch`]: what is sent at a time: datagrams end to end, as `UDP_SEGMENT` wants them.
 //!
@@ -18,6 +19,7 @@ pub mod batch;
 pub mod bpf;
 pub mod deframe;
 pub mod prefix;
+pub mod sealed;
 pub mod session;
 pub mod udpstr;
 pub mod wire;

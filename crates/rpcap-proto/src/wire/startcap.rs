@@ -19,6 +19,8 @@ impl StartFlags {
     pub const UDPSTR: Self = Self(0x0100);
     /// The client wants to know the port that datagrams come from (docs/protocol.md, "Extensions").
     pub const SOURCE_PORT: Self = Self(0x0200);
+    /// The client takes sealed udpstr datagrams (docs/sealed-udp.md).
+    pub const SEALED: Self = Self(0x0400);
 
     /// Whether all bits of `other` are set.
     pub fn contains(self, other: Self) -> bool {
