@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
+use rpcap_proto::sealed::{Cipher, Secret};
 use rustls::server::ServerConnection;
 use socket2::{SockRef, TcpKeepalive};
 
@@ -97,6 +98,11 @@ impl Control {
     /// Whether nobody on the way can read what is sent.
     pub fn is_encrypted(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| !tls.is_handshaking())
+    }
+
+    /// What the datagrams of a capture can be sealed with: `None` without TLS 1.3.
+    pub fn seal(&self, capture: u32) -> Option<(Secret, Cipher)> {
+        self.tls.as_deref().and_then(|tls| tls::seal(tls, capture))
     }
 
     /// Ends the current or the next wait.

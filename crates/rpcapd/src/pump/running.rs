@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use capture::{Capture, Control, LinkType};
 use mio::Waker;
+use rpcap_proto::sealed::{self, Cipher, Sealer, Secret};
+use rpcap_proto::udpstr::MTU_MIN;
 use rpcap_proto::wire::Sampling;
 
 use super::data::{DataError, DataPath};
@@ -21,8 +23,8 @@ use crate::locked::lock;
 use crate::sampler::Sampler;
 use crate::tls::{Tls, TlsStream};
 use crate::transport::{
-    DryRun, Framer, Framing, Messages, Metered, Options, Queue, Ready, Sink, Stream, TcpSink,
-    Threads, UdpSink, UdpStream, place,
+    DryRun, Framer, Framing, Messages, Metered, Options, Queue, Ready, Sealing, Sink, Stream,
+    TcpSink, Threads, UdpSink, UdpStream, place,
 };
 
 /// How long the end of a capture waits while the client takes nothing.
@@ -56,6 +58,8 @@ pub struct Plan {
     pub overhead: u64,
     /// What the data connection is encrypted with, if it is TCP.
     pub tls: Option<Tls>,
+    /// What its datagrams are sealed with, if it has such.
+    pub seal: Option<(Secret, Cipher)>,
 }
 
 /// What can be seen of a capture, from any thread.
@@ -305,6 +309,19 @@ fn pump_datagrams(
             Ok(framer) => pump(capture, framer, sink, plan, counters),
             Err(e) => discard(capture, counters).and(Err(e.to_string())),
         },
+        Framing::Sealed(mtu) => {
+            // The smallest datagram becomes longer, rather than carry less.
+            let framer = UdpStream::new(mtu.saturating_sub(sealed::OVERHEAD).max(MTU_MIN));
+            match (framer, plan.seal.clone()) {
+                (Ok(mut framer), Some((secret, cipher))) => {
+                    let size = framer.batch().capacity();
+                    let sealing = move || Sealing::new(Sealer::new(secret, cipher), size, sink());
+                    pump(capture, framer, sealing, plan, counters)
+                }
+                (Err(e), _) => discard(capture, counters).and(Err(e.to_string())),
+                (_, None) => discard(capture, counters).and(Err("no key to seal with".to_owned())),
+            }
+        }
     }
 }
 

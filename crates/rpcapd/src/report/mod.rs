@@ -113,6 +113,8 @@ pub enum Transport {
     Udp,
     /// Several in each datagram.
     Udpstr,
+    /// udpstr, encrypted.
+    Sealed,
 }
 
 /// What all captures together take of the host, and what the limits made of it.
@@ -272,6 +274,7 @@ impl Capture {
                 None => Transport::Tcp,
                 Some(Framing::Messages) => Transport::Udp,
                 Some(Framing::UdpStream(_)) => Transport::Udpstr,
+                Some(Framing::Sealed(_)) => Transport::Sealed,
             },
             datagram_limit: way.datagram_limit,
             segmentation: way.segmentation,

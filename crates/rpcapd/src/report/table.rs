@@ -88,6 +88,7 @@ impl Capture {
             Transport::Tcp => "TCP",
             Transport::Udp => "UDP",
             Transport::Udpstr => "udpstr",
+            Transport::Sealed => "sealed udpstr",
         };
         let datagrams = self.transport != Transport::Tcp;
         let if_datagrams = |text| if datagrams { text } else { "-".to_owned() };

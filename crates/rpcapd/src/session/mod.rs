@@ -140,6 +140,8 @@ struct Session<'a> {
     running: Option<Capturing>,
     /// The name under which the client was accepted, if it gave one, as it can be logged.
     user: Option<String>,
+    /// Captures so far whose datagrams were sealed.
+    sealed: u32,
     /// Captures that are over, and the packets that were sent of them.
     captures: u32,
     packets: u64,
@@ -173,6 +175,7 @@ impl<'a> Session<'a> {
             epoch: Instant::now(),
             running: None,
             user: None,
+            sealed: 0,
             captures: 0,
             packets: 0,
             last: Ledger::default(),

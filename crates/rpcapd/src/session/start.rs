@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rpcap_proto::bpf::Program;
+use rpcap_proto::sealed::{self, Cipher, Secret};
 use rpcap_proto::session::{DataChannel, Direction, Start};
 use rpcap_proto::wire::{SNAPLEN_MAX, StartFlags, StartReply};
 
@@ -68,9 +69,13 @@ impl Session<'_> {
         };
         let mut reserved = self.reserve(&kind, &options)?;
         let encrypted = self.control.is_encrypted();
-        if encrypted && matches!(start.data, DataChannel::Udp(_)) {
-            return Err("UDP data connections are not encrypted: use TCP".to_owned());
-        }
+        let (framing, seal) = match (start.data, self.terms.framing(start)) {
+            (DataChannel::Udp(_), framing) if encrypted => {
+                let (framing, seal) = self.seal(start, framing)?;
+                (framing, Some(seal))
+            }
+            (_, framing) => (framing, None),
+        };
         let capture = self.open(&kind, &start.device, options)?;
         reserved.shrink(self.memory(capture.ring_bytes()));
         let watched = self.shared.own.watch(capture.control(), capture.linktype());
@@ -81,12 +86,15 @@ impl Session<'_> {
             DataOptions { listen_port: cli.data_port, bind_device: self.terms.bind_device() };
         let (data, hidden) =
             DataPath::open(start.data, local, peer, &path, hide).map_err(|e| e.to_string())?;
-        let framing = self.terms.framing(start);
-        let udpstr = matches!((start.data, framing), (DataChannel::Udp(_), Framing::UdpStream(_)));
+        let udpstr = matches!(start.data, DataChannel::Udp(_)) && framing != Framing::Messages;
         // Only what the client offered is confirmed.
         let offered = |flag| start.flags.contains(flag);
         let mut extensions =
             if udpstr && offered(StartFlags::UDPSTR) { StartFlags::UDPSTR.0 } else { 0 };
+        let is_sealed = seal.is_some();
+        if is_sealed {
+            extensions |= StartFlags::SEALED.0;
+        }
         let mut port = data.listening_port();
         if let Some(source) = data.source_port()
             && offered(StartFlags::SOURCE_PORT)
@@ -106,7 +114,7 @@ impl Session<'_> {
         tracing::info!(
             %peer, user = self.user(), device, snaplen, promisc = start.promisc,
             filter = start.filter.instructions().len(), program = one_line(&start.filter),
-            data = ?start.data, udpstr, sampling = ?start.sampling, ring = capture.ring_bytes(),
+            data = ?start.data, encrypted, udpstr, sampling = ?start.sampling, ring = capture.ring_bytes(),
             "capture started"
         );
         let (tell, waker) = (self.tell.clone(), Arc::clone(&self.waker));
@@ -116,13 +124,17 @@ impl Session<'_> {
             let _ = waker.wake();
         };
         let options = self.terms.settings.transport.clone();
-        let overhead = rate::overhead(matches!(start.data, DataChannel::Udp(_)), peer.ip());
+        let mut overhead = rate::overhead(matches!(start.data, DataChannel::Udp(_)), peer.ip());
+        if is_sealed {
+            overhead += sealed::OVERHEAD as u64;
+        }
         let limits = Arc::clone(&self.shared.limits);
         let tls = self.terms.settings.tls.clone().filter(|_| encrypted);
-        let plan = Plan { sampling: start.sampling, framing, options, limits, overhead, tls };
+        let plan = Plan { sampling: start.sampling, framing, options, limits, overhead, tls, seal };
         self.asked = Ledger::default();
         let running = Running::start(&start.device, capture, data, plan, tell)
             .map_err(|e| format!("starting the capture's thread: {e}"))?;
+        self.sealed += u32::from(is_sealed);
         running.gauge.set_filter_length(start.filter.instructions().len());
         self.entry.capturing(running.gauge.clone());
         self.running = Some(Capturing {
@@ -133,6 +145,22 @@ impl Session<'_> {
             _reserved: reserved,
         });
         Ok(reply)
+    }
+
+    /// How datagrams are sealed, which have to be where the control connection is encrypted.
+    fn seal(&self, start: &Start, framing: Framing) -> Result<(Framing, (Secret, Cipher)), String> {
+        if !start.flags.contains(StartFlags::UDPSTR | StartFlags::SEALED) {
+            return Err("UDP data connections are not encrypted: use TCP".to_owned());
+        }
+        let Framing::UdpStream(mtu) = framing else {
+            return Err("UDP data connections are encrypted as udpstr only, which this daemon is \
+                        told not to send: use TCP"
+                .to_owned());
+        };
+        match self.control.seal(self.sealed) {
+            Some(seal) => Ok((Framing::Sealed(mtu), seal)),
+            None => Err("UDP data connections are encrypted with TLS 1.3 only: use TCP".to_owned()),
+        }
     }
 
     /// Sets a place aside for a capture, before anything is done for it.

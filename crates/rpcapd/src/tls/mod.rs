@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rpcap_proto::sealed::{self, Cipher, EXPORTER_LABEL, Secret};
 use rustls::crypto::ring::default_provider;
 use rustls::server::{ServerConnection, WebPkiClientVerifier};
 use rustls::{ProtocolVersion, ServerConfig};
@@ -155,6 +156,20 @@ impl TlsStream {
         }
         Ok(())
     }
+}
+
+/// What the datagrams of a capture can be sealed with. TLS 1.2 has no secret for it: its exporter
+/// does not by itself tell one connection from another (RFC 7627 section 1).
+pub fn seal(connection: &ServerConnection, capture: u32) -> Option<(Secret, Cipher)> {
+    if connection.is_handshaking() {
+        return None;
+    }
+    // Only suites of TLS 1.3 have one.
+    let suite = connection.negotiated_cipher_suite()?;
+    let cipher = Cipher::of_suite(suite.suite().into())?;
+    let context = sealed::exporter_context(capture);
+    let secret = connection.export_keying_material([0; 32], EXPORTER_LABEL, Some(&context)).ok()?;
+    Some((Secret::new(secret), cipher))
 }
 
 /// Feeds what came from a socket into a connection.

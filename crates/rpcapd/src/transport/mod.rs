@@ -7,6 +7,7 @@ mod framer;
 mod options;
 pub mod place;
 mod queue;
+mod sealing;
 mod stream;
 mod udp;
 
@@ -19,6 +20,7 @@ use rpcap_proto::wire::PacketHeader;
 pub use self::framer::{Messages, Stream, UdpStream};
 pub use self::options::{Core, Framing, Options, Threads};
 pub use self::queue::Queue;
+pub use self::sealing::Sealing;
 pub use self::stream::TcpSink;
 pub use self::udp::{Ready, UdpSink};
 use crate::ledger::{Counters, Sent, Taken};

@@ -21,6 +21,8 @@ pub enum Framing {
     Messages,
     /// udpstr, with at most so many bytes in each.
     UdpStream(usize),
+    /// The same, sealed.
+    Sealed(usize),
 }
 
 /// What a capture's threads and sockets are to be like.

@@ -112,6 +112,12 @@ impl UdpSink {
         }
     }
 
+    /// Counts packets that are not to be sent.
+    pub(super) fn refuse(&mut self, packets: u64) {
+        self.sent.refused += packets;
+        self.counters.publish_sent(&self.sent);
+    }
+
     fn set_limit(&mut self, limit: usize) {
         if limit != self.way.datagram_limit {
             let before = self.way.datagram_limit;
