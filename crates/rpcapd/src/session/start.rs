@@ -118,7 +118,7 @@ impl Session<'_> {
         let options = self.terms.settings.transport.clone();
         let overhead = rate::overhead(matches!(start.data, DataChannel::Udp(_)), peer.ip());
         let limits = Arc::clone(&self.shared.limits);
-        let tls = self.terms.settings.tls.clone().filter(|_| encrypted);
+        let tls = self.terms.tls().filter(|_| encrypted).cloned();
         let plan = Plan { sampling: start.sampling, framing, options, limits, overhead, tls };
         self.asked = Ledger::default();
         let running = Running::start(&start.device, capture, data, plan, tell)
