@@ -229,6 +229,10 @@ impl fmt::Display for Ledger {
             (r.malformed + r.udpstr.malformed, "datagrams that are no packets"),
             (r.truncated, "datagrams longer than any can be"),
             (r.foreign, "datagrams from somebody else"),
+            (r.sealed.clear, "datagrams that were not encrypted, refused"),
+            (r.sealed.forged, "datagrams forged or changed on the way, refused"),
+            (r.sealed.replayed, "encrypted datagrams that came twice"),
+            (r.sealed.old, "encrypted datagrams too late to tell whether they came before"),
         ] {
             if n > 0 {
                 writeln!(f, "also: {} {what}", Count(n))?;

@@ -28,6 +28,8 @@ pub struct Peer {
     pub udpstr_mtu: Option<usize>,
     /// The interface that its connections leave by; `None`: what `--bind-device` says.
     pub bind_device: Option<String>,
+    /// Whether its connections are encrypted; `None`: as `--tls` says.
+    pub tls: Option<bool>,
 }
 
 impl Peer {
@@ -41,10 +43,11 @@ impl Peer {
             snaplen: None,
             udpstr_mtu: None,
             bind_device: None,
+            tls: None,
         }
     }
 
-    /// Sets `host`, `port`, `ifname` or `ifaddr`. An error says what is expected.
+    /// Sets `host`, `port`, `ifname`, `ifaddr` or `tls`. An error says what is expected.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
         match key {
             "host" => {
@@ -58,6 +61,10 @@ impl Peer {
                 self.preselect.get_or_insert_default().name = Some(value.to_owned());
             }
             "ifaddr" => self.preselect.get_or_insert_default().address = Some(value.parse()?),
+            "tls" => {
+                let word = value.parse().map_err(|_| "expected true or false".to_owned())?;
+                self.tls = Some(word);
+            }
             _ => return Err("expected ifname=NAME or ifaddr=ADDRESS[/LENGTH]".to_owned()),
         }
         Ok(())

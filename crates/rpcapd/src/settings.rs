@@ -62,6 +62,9 @@ impl Settings {
             (Some(cert), Some(key)) => Some(Tls::load(cert, key, cli.tls_client_ca.as_deref())?),
             _ => return Err("--tls needs --tls-cert and --tls-key: see rpcapd tls init".to_owned()),
         };
+        if let Some(peer) = peers.iter().find(|p| p.tls == Some(true) && tls.is_none()) {
+            return Err(format!("[[peer]] {peer}: tls = true needs --tls and its certificate"));
+        }
         Ok(Self { cli, transport, tls, users, peers })
     }
 }
@@ -129,6 +132,12 @@ impl Terms {
         let filters = [of_peer, self.rights.filter.as_ref(), self.settings.cli.filter.as_ref()];
         let filters: Vec<_> = filters.into_iter().flatten().map(|f| format!("({f})")).collect();
         (!filters.is_empty()).then(|| filters.join(" and "))
+    }
+
+    /// What the client's connections are encrypted with, if they are.
+    pub fn tls(&self) -> Option<&Tls> {
+        let of_peer = self.peer.as_ref().and_then(|p| p.tls);
+        self.settings.tls.as_ref().filter(|_| of_peer != Some(false))
     }
 
     /// The interface that connections to the client leave by.

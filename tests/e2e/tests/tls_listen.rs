@@ -173,6 +173,34 @@ fn tls_and_none_meet() {
     listener.finish().accounts["127.0.0.1 b0"].check_all_written(50);
 }
 
+/// One that has no TLS need not keep a daemon from having it with all others.
+#[test]
+fn a_daemon_has_tls_with_one_collector_and_not_with_another() {
+    let Some(lab) = Lab::new() else { return };
+    let (pair, print) = made(&lab, "own", &["agent.example"]);
+    let tls = format!("[tls]\nfingerprints = [\"{print}\"]\n");
+    let with = Listener::start(&lab, &lab.net.b, "127.0.0.1", &policy(&tls, ""));
+    let elsewhere = policy("", "").replace("captures", "plain");
+    let mut without = Listener::start(&lab, &lab.net.b, "127.0.0.1", &elsewhere);
+    without.directory = lab.path("plain");
+    let config = lab.path("rpcapd.toml");
+    let peer = |listener: &Listener| {
+        format!("[[peer]]\nhost = \"127.0.0.1\"\nport = {}\n", listener.address.port())
+    };
+    let text = format!("{}{}tls = false\n", peer(&with), peer(&without));
+    std::fs::write(&config, text).expect("a configuration");
+    let config = config.to_str().expect("a path of ours");
+    let daemon = Daemon::calling(&lab, &[&["-f", config], &pair.tls()[..]].concat());
+    with.process.wait_for_line("by TCP with TLS");
+    without.process.wait_for_line("by UDP");
+    arrive(&lab, &with, &frames(1..101), 100);
+    wait_until("all packets are there as well", || without.count_so_far() == 100);
+    for listener in [with, without] {
+        listener.finish().accounts["127.0.0.1 b0"].check_all_written(100);
+    }
+    daemon.finish();
+}
+
 #[test]
 fn collectors_have_a_certificate_where_one_is_required() {
     let Some(lab) = Lab::new() else { return };

@@ -1,3 +1,5 @@
+use core::ops::Range;
+
 use super::keys::Keys;
 use super::replay::{Place, Replay};
 use super::{CLEAR, Cipher, FIRST, KEY_USES, Secret, TAG, TYPE};
@@ -50,6 +52,8 @@ pub struct Opener {
     counts: Counts,
     /// A datagram, while it is opened.
     room: Vec<u8>,
+    /// Where in there the last one is that was.
+    opened: Range<usize>,
 }
 
 impl Opener {
@@ -63,6 +67,7 @@ impl Opener {
             keys: None,
             counts: Counts::default(),
             room: Vec::with_capacity(DATAGRAM_MAX),
+            opened: 0..0,
         }
     }
 
@@ -82,7 +87,8 @@ impl Opener {
         match self.try_open(datagram) {
             Ok(range) => {
                 self.counts.opened += 1;
-                Ok(&self.room[range])
+                self.opened = range;
+                Ok(self.opened())
             }
             Err(refused) => {
                 *match refused {
@@ -96,8 +102,13 @@ impl Opener {
         }
     }
 
+    /// The udpstr datagram that was opened last, until another one is tried.
+    pub fn opened(&self) -> &[u8] {
+        self.room.get(self.opened.clone()).unwrap_or_default()
+    }
+
     /// Where in the room the udpstr datagram is.
-    fn try_open(&mut self, datagram: &[u8]) -> Result<core::ops::Range<usize>, Refused> {
+    fn try_open(&mut self, datagram: &[u8]) -> Result<Range<usize>, Refused> {
         let Some((clear, sealed)) = datagram.split_first_chunk::<CLEAR>() else {
             return Err(Refused::Clear);
         };

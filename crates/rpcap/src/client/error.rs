@@ -83,7 +83,8 @@ pub enum Error {
         /// Why.
         source: Box<TlsFailure>,
     },
-    /// Packets were asked for by UDP, which carries them unencrypted, on an encrypted session.
+    /// Packets were asked for by UDP on an encrypted session, and the daemon does not encrypt them, or
+    /// there is no TLS 1.3.
     #[error("{0}: packets by UDP would not be encrypted: use TCP")]
     DatagramsInClear(Endpoint),
     /// The data connection cannot be made.

@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use rpcap_proto::bpf::Instruction;
+use rpcap_proto::sealed::Opener;
 use rpcap_proto::session::{ClientError, ClientSession, Event, Request};
 use rpcap_proto::wire::{
     AuthReply, AuthRequest, Device, FilterBlock, OpenReply, SNAPLEN_MAX, Sampling, StartFlags,
@@ -57,6 +58,8 @@ pub struct Client {
     stream: Stream,
     tls: Option<Tls>,
     session: ClientSession,
+    /// Captures so far whose datagrams were sealed.
+    sealed: u32,
     timeout: Duration,
     pushed: VecDeque<Pushed>,
     /// The last thing pushed: when the connection ends, it is the reason.
@@ -95,6 +98,7 @@ impl Client {
             stream,
             tls: tls.cloned(),
             session: ClientSession::new(),
+            sealed: 0,
             timeout,
             pushed: VecDeque::new(),
             last_pushed: None,
@@ -180,12 +184,16 @@ impl Client {
         }
         let (mut port, mut udp) = (0, None);
         if options.transport == Transport::Udp {
-            if self.is_encrypted() {
-                return Err(Error::DatagramsInClear(self.endpoint.clone()));
-            }
             flags = flags | StartFlags::DATAGRAM;
-            let receiver = UdpReceiver::bind(self.local_addr()?, self.peer.ip(), snaplen)
+            let mut receiver = UdpReceiver::bind(self.local_addr()?, self.peer.ip(), snaplen)
                 .map_err(|source| self.data_error(self.peer, source))?;
+            if let Some(tls) = self.stream.tls() {
+                let seal = tls.seal(self.sealed);
+                let (secret, cipher) =
+                    seal.ok_or_else(|| Error::DatagramsInClear(self.endpoint.clone()))?;
+                receiver.expect_sealed(Opener::new(secret, cipher));
+                flags = flags | StartFlags::UDPSTR | StartFlags::SEALED;
+            }
             port = receiver.port();
             udp = Some(receiver);
         }
@@ -208,6 +216,13 @@ impl Client {
             _ => None,
         })?;
         if let Some(mut receiver) = udp {
+            if self.is_encrypted() {
+                if !StartFlags(reply.extensions).contains(StartFlags::SEALED) {
+                    self.end()?;
+                    return Err(Error::DatagramsInClear(self.endpoint.clone()));
+                }
+                self.sealed += 1;
+            }
             let told = flags.contains(StartFlags::SOURCE_PORT)
                 && StartFlags(reply.extensions).contains(StartFlags::SOURCE_PORT);
             if told && reply.port != 0 {

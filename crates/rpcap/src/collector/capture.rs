@@ -136,6 +136,7 @@ impl Capture<'_> {
         self.session.captured = true;
         let name = linktype::name(linktype).map_or(format!("link type {linktype}"), str::to_owned);
         let by = match data {
+            Data::Udp(_) if self.session.cipher.is_some() => "UDP, encrypted",
             Data::Udp(_) => "UDP",
             Data::Tcp(_) if self.session.cipher.is_some() => "TCP with TLS",
             Data::Tcp(_) => "TCP",
@@ -218,14 +219,30 @@ impl Capture<'_> {
     }
 
     async fn start_udp(&mut self, flow: &Arc<Flow>, filter: FilterBlock) -> Result<Data, Failure> {
-        let flags = StartFlags::DATAGRAM | StartFlags::UDPSTR | StartFlags::SOURCE_PORT;
+        let in_clear = |why| Failure::Capture(format!("datagrams would not be encrypted: {why}"));
+        let encrypted = self.session.cipher.is_some();
+        let mut flags = StartFlags::DATAGRAM | StartFlags::UDPSTR | StartFlags::SOURCE_PORT;
+        if encrypted {
+            flags = flags | StartFlags::SEALED;
+        }
         for port in [Port::Common, Port::Own] {
+            if encrypted {
+                let seal = self.session.control.stream().seal(self.session.sealed);
+                flow.set_seal(Some(seal.ok_or_else(|| in_clear("there is no TLS 1.3"))?));
+            }
             let (ports, local) = (&self.session.shared.ports, self.session.local);
             let reserved = ports.reserve(Arc::clone(flow), local, port);
             let mut reserved =
                 reserved.map_err(|e| Failure::Capture(format!("a port for datagrams: {e}")))?;
             let request = self.request(filter.clone(), flags, reserved.port());
             let reply = self.session.control.start(&request).await?;
+            if encrypted {
+                if !StartFlags(reply.extensions).contains(StartFlags::SEALED) {
+                    self.session.control.end_capture(self.session.shared.deadline).await?;
+                    return Err(in_clear("the agent cannot do it; say transport = \"tcp\""));
+                }
+                self.session.sealed += 1;
+            }
             let told = StartFlags(reply.extensions).contains(StartFlags::SOURCE_PORT);
             let source = SocketAddr::new(flow.agent, reply.port);
             if reserved.started(told.then_some(source)).is_ok() {

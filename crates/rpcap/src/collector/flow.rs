@@ -2,12 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use rpcap_proto::sealed::{Cipher, Opener, Secret};
 use rpcap_proto::wire::PacketHeader;
 
 use super::output::{Outlet, Queue};
 use crate::data::Gauge;
+use crate::locked::lock;
 use crate::sink::Sink;
 
 /// A capture whose packets are to be received.
@@ -24,6 +26,8 @@ pub struct Flow {
     /// What came so far.
     pub gauge: Gauge,
     source: OnceLock<SocketAddr>,
+    /// What its datagrams are sealed with, if they are.
+    seal: Mutex<Option<(Secret, Cipher)>>,
 }
 
 impl Flow {
@@ -36,7 +40,18 @@ impl Flow {
             queue,
             gauge: Gauge::default(),
             source: OnceLock::new(),
+            seal: Mutex::new(None),
         }
+    }
+
+    /// Says what its datagrams are sealed with, before any can come.
+    pub fn set_seal(&self, seal: Option<(Secret, Cipher)>) {
+        *lock(&self.seal) = seal;
+    }
+
+    /// What opens its datagrams, if they are sealed.
+    pub fn opener(&self) -> Option<Opener> {
+        lock(&self.seal).clone().map(|(secret, cipher)| Opener::new(secret, cipher))
     }
 
     /// Where its datagrams come from, once that is known.

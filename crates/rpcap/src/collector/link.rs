@@ -5,13 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rpcap_proto::sealed::{self, Secret};
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::tls::{Fingerprint, Tls, TlsFailure};
+use crate::tls::{self, Fingerprint, Tls, TlsFailure};
 
 /// A connection with an agent.
 #[derive(Debug)]
@@ -55,6 +56,14 @@ impl Link {
     /// Whether nobody on the way can read it.
     pub fn is_encrypted(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+
+    /// What the datagrams of a capture are sealed with: `None` without TLS 1.3.
+    pub fn seal(&self, capture: u32) -> Option<(Secret, sealed::Cipher)> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => tls::seal(stream.get_ref().1, capture),
+        }
     }
 
     /// The agent's certificate, with those behind it that vouch for it.

@@ -44,6 +44,8 @@ pub(super) struct Session {
     pub(super) course: watch::Receiver<Course>,
     /// Something was captured: it is an agent.
     pub(super) captured: bool,
+    /// Captures so far whose datagrams were sealed.
+    pub(super) sealed: u32,
     /// How much the agent said without having been asked.
     sayings: u32,
 }
@@ -75,9 +77,9 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
         Err(failure) => return turned_off(&shared, peer, &failure),
     };
     let control = Control::new(link, peer, shared.deadline);
-    let (captured, sayings) = (false, 0);
+    let (captured, sealed, sayings) = (false, 0, 0);
     let session =
-        Session { shared, control, cipher, peer, local, rules, course, captured, sayings };
+        Session { shared, control, cipher, peer, local, rules, course, captured, sealed, sayings };
     session.run().await;
 }
 

@@ -1,3 +1,4 @@
+use rpcap_proto::sealed::Opener;
 use rpcap_proto::udpstr::Unpacker;
 use rpcap_proto::wire::{MessageType, PacketMessage};
 
@@ -12,16 +13,34 @@ pub struct DatagramDecoder {
     snaplen: u32,
     /// Large, and the decoder is moved about with its socket.
     unpacker: Box<Unpacker>,
+    /// What opens datagrams that are sealed, if they have to be.
+    opener: Option<Opener>,
 }
 
 impl DatagramDecoder {
     /// For packets of at most `snaplen` bytes.
     pub fn new(snaplen: u32) -> Self {
-        Self { snaplen, unpacker: Box::new(Unpacker::new(snaplen)) }
+        Self { snaplen, unpacker: Box::new(Unpacker::new(snaplen)), opener: None }
+    }
+
+    /// Takes sealed datagrams from now on, and no others.
+    pub fn expect_sealed(&mut self, opener: Opener) {
+        self.opener = Some(opener);
     }
 
     /// Takes one datagram, and tells whether it can be one of a capture.
     pub fn datagram<S: Sink>(&mut self, bytes: &[u8], inlet: &mut Inlet<'_, S>) -> bool {
+        let bytes = match &mut self.opener {
+            None => bytes,
+            Some(opener) => {
+                let opened = opener.open(bytes).is_ok();
+                inlet.received.sealed = *opener.counts();
+                if !opened {
+                    return false;
+                }
+                opener.opened()
+            }
+        };
         match bytes.get(1).map(|kind| MessageType::from(*kind)) {
             Some(MessageType::UdpStream) => {
                 let malformed = self.unpacker.counts().malformed;

@@ -10,6 +10,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use rpcap_proto::sealed;
 use rpcap_proto::udpstr;
 use rpcap_proto::wire::{Malformed, PacketHeader};
 
@@ -41,6 +42,9 @@ pub struct Received {
     pub truncated: u64,
     /// Datagrams that this host dropped because the socket's buffer was full, at least.
     pub overflowed: u64,
+    /// What became of datagrams that had to be sealed. What was opened is counted again by what it
+    /// held.
+    pub sealed: sealed::Counts,
     /// What became of udpstr datagrams, which are in no other count.
     pub udpstr: udpstr::Counts,
 }

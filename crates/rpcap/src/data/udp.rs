@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use rpcap_proto::sealed::Opener;
+
 use super::datagrams::{Datagrams, Options, Waker};
 use super::{DataError, DatagramDecoder, Inlet};
 use crate::client::same_host;
@@ -102,6 +104,11 @@ impl UdpReceiver {
     /// that can be one of a capture tells.
     pub fn expect_from(&mut self, port: u16) {
         self.source.port = Some(port);
+    }
+
+    /// Datagrams are sealed, and those that are not are nobody's.
+    pub fn expect_sealed(&mut self, opener: Opener) {
+        self.decoder.expect_sealed(opener);
     }
 
     /// What ends [`Self::run`] from another thread.

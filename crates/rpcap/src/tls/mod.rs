@@ -35,12 +35,13 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rpcap_proto::sealed::{self, Cipher, EXPORTER_LABEL, Secret};
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 pub use self::failure::TlsFailure;
 pub use self::fingerprint::{Fingerprint, NoFingerprint};
@@ -174,6 +175,16 @@ impl Tls {
             Err(_) => Ok(ServerName::IpAddress(address.into())),
         }
     }
+}
+
+/// What the datagrams of a capture are sealed with: `None` without TLS 1.3.
+pub(crate) fn seal(connection: &ClientConnection, capture: u32) -> Option<(Secret, Cipher)> {
+    // Only suites of TLS 1.3 have one.
+    let suite = connection.negotiated_cipher_suite()?;
+    let cipher = Cipher::of_suite(suite.suite().into())?;
+    let context = sealed::exporter_context(capture);
+    let secret = connection.export_keying_material([0; 32], EXPORTER_LABEL, Some(&context)).ok()?;
+    Some((Secret::new(secret), cipher))
 }
 
 fn file(path: &Path, reason: impl ToString) -> TlsError {

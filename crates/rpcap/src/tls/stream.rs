@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rpcap_proto::sealed::{Cipher, Secret};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConnection, ProtocolVersion};
 
@@ -147,6 +148,11 @@ impl TlsStream {
             return None;
         }
         self.connection.export_keying_material([0; N], label, Some(context)).ok()
+    }
+
+    /// See [`super::seal`].
+    pub(crate) fn seal(&self, capture: u32) -> Option<(Secret, Cipher)> {
+        super::seal(&self.connection, capture)
     }
 
     /// Reads from the socket, after all that came before was looked at.

@@ -135,6 +135,7 @@ fn peer_values(peer: &Peer) -> Vec<(&'static str, Value)> {
         ("snaplen", peer.snaplen.map(|n| Value::Integer(n.into()))),
         ("udpstr-mtu", peer.udpstr_mtu.map(|n| Value::Integer(n as i64))),
         ("bind-device", peer.bind_device.as_ref().map(string)),
+        ("tls", peer.tls.map(Value::Boolean)),
     ];
     values.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }

@@ -123,6 +123,7 @@ fn collectors_may_have_what_is_theirs() {
         snaplen = 96
         udpstr-mtu = 0
         bind-device = "eth9"
+        tls = false
         "#,
     )
     .unwrap();
@@ -132,6 +133,11 @@ fn collectors_may_have_what_is_theirs() {
     let last = &peers[2];
     assert_eq!(last.snaplen, Some(96));
     assert_eq!((last.udpstr_mtu, last.bind_device.as_deref()), (Some(0), Some("eth9")));
+    assert_eq!((last.tls, peers[1].tls), (Some(false), None));
+    let mut cli = config.cli;
+    cli.peers[0].tls = Some(true);
+    let error = Settings::new(cli).unwrap_err();
+    assert_eq!(error, "[[peer]] [fd00::1]:2003: tls = true needs --tls and its certificate");
 }
 
 #[test]
@@ -182,7 +188,7 @@ fn errors_say_where_and_what_is_allowed() {
     assert_eq!(
         failed("[[peer]]\nhost = 'a'\nifmac = 'x'\n"),
         ["c.toml:3:1: \"ifmac\": [[peer]] has no such key; there are host, port, ifname, ifaddr, \
-             filter, snaplen, udpstr-mtu, bind-device"]
+             tls, filter, snaplen, udpstr-mtu, bind-device"]
     );
     for (text, part) in [
         ("user = 'no such user'", "this host has no such user"),

@@ -8,7 +8,7 @@ use super::options::{Kind, Options};
 use crate::peers::{DEFAULT_PORT, PEERS_MAX, Peer};
 
 /// What a `[[peer]]` has besides options.
-pub(super) const PEER_KEYS: [&str; 4] = ["host", "port", "ifname", "ifaddr"];
+pub(super) const PEER_KEYS: [&str; 5] = ["host", "port", "ifname", "ifaddr", "tls"];
 
 /// The options that a `[[peer]]` may have for itself.
 pub(super) const PEER_OPTIONS: [&str; 4] = ["filter", "snaplen", "udpstr-mtu", "bind-device"];
@@ -119,12 +119,19 @@ impl Reader<'_> {
         let mut arguments = Vec::new();
         for (key_at, key, value) in in_order(table) {
             if !PEER_KEYS.contains(&key) && !PEER_OPTIONS.contains(&key) {
-                let all = [PEER_KEYS, PEER_OPTIONS].concat().join(", ");
+                let all = [&PEER_KEYS[..], &PEER_OPTIONS].concat().join(", ");
                 let reason = format!("{}: [[peer]] has no such key; there are {all}", quote(key));
                 self.faults.add(key_at, reason);
                 continue;
             }
-            let Some((at, text)) = self.scalar(key, value) else { continue };
+            // The one key that is no text.
+            let given = match value.get_ref() {
+                DeValue::Boolean(yes) if key == "tls" => {
+                    Some((value.span().start, yes.to_string()))
+                }
+                _ => self.scalar(key, value),
+            };
+            let Some((at, text)) = given else { continue };
             if PEER_OPTIONS.contains(&key) {
                 let option = key.to_owned();
                 let entry = Entry { option, kind: Kind::One, at, values: vec![(at, text)] };

@@ -184,7 +184,7 @@ impl<'a> Session<'a> {
             tell,
             waker: control.waker(),
             control,
-            undecided: terms.settings.tls.clone(),
+            undecided: terms.tls().cloned(),
             greeted_by: None,
             terms,
         }

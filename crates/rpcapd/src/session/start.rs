@@ -129,7 +129,7 @@ impl Session<'_> {
             overhead += sealed::OVERHEAD as u64;
         }
         let limits = Arc::clone(&self.shared.limits);
-        let tls = self.terms.settings.tls.clone().filter(|_| encrypted);
+        let tls = self.terms.tls().filter(|_| encrypted).cloned();
         let plan = Plan { sampling: start.sampling, framing, options, limits, overhead, tls, seal };
         self.asked = Ledger::default();
         let running = Running::start(&start.device, capture, data, plan, tell)

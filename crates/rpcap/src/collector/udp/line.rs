@@ -24,7 +24,10 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn new(flow: Arc<Flow>, outlet: usize) -> Self {
-        let decoder = DatagramDecoder::new(flow.snaplen);
+        let mut decoder = DatagramDecoder::new(flow.snaplen);
+        if let Some(opener) = flow.opener() {
+            decoder.expect_sealed(opener);
+        }
         Self { flow, outlet, touched: false, decoder, tally: Tally::default(), gap: None }
     }
 

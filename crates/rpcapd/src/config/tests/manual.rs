@@ -28,6 +28,7 @@ const DESCRIPTION: [&str; 5] = [
 const PEERS: &str = "Each table [[peer]] is a collector to call, beside those of the key active. It \
                      must have host, and may have port (2003 if it is left out), ifname and ifaddr, \
                      which choose the interface that this collector may open (both must match), \
+                     tls (false: its connections are not encrypted, whatever --tls says for all), \
                      and, for itself, the keys";
 
 const CEILINGS: &str = "described above. What a peer does not say is as it is for all. Of two filters \
@@ -95,7 +96,11 @@ fn page() -> String {
     }
     section(&mut page, "PEERS");
     page.text([roman(format!("{PEERS} {} {CEILINGS}", PEER_OPTIONS.join(", ")))]);
-    assert_eq!(PEER_KEYS, ["host", "port", "ifname", "ifaddr"], "as the text above has them");
+    assert_eq!(
+        PEER_KEYS,
+        ["host", "port", "ifname", "ifaddr", "tls"],
+        "as the text above has them"
+    );
     section(&mut page, "INI FILES");
     paragraphs(&mut page, &INI[..1]);
     for (key, value, help) in INI_KEYS {

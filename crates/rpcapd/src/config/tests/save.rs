@@ -115,13 +115,15 @@ fn peers_strategy() -> impl Strategy<Value = Vec<Peer>> {
         proptest::option::of(1..=262_144u32),
         proptest::option::of(256..=65_000usize),
         text(),
+        proptest::option::of(proptest::bool::ANY),
     );
-    let peer = peer.prop_map(|(host, port, name, snaplen, udpstr_mtu, bind_device)| Peer {
+    let peer = peer.prop_map(|(host, port, name, snaplen, udpstr_mtu, bind_device, tls)| Peer {
         preselect: name.as_deref().map(Preselect::named),
 
         snaplen,
         udpstr_mtu,
         bind_device,
+        tls,
         ..Peer::new(&host.replace(';', "-"), port)
     });
     proptest::collection::vec(peer, 0..3)
