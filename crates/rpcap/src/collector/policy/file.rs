@@ -323,10 +323,6 @@ impl Reader<'_> {
             sampling: self.value(&agent.sampling, values::sampling)?.unwrap_or_default(),
             transport: match &agent.transport {
                 Some(word) => match word.as_ref() {
-                    TransportWord::Udp if tls => {
-                        let why = "packets by UDP are not encrypted: \"tcp\", or tls = false";
-                        return Err(self.wrong(word, why));
-                    }
                     TransportWord::Udp => Transport::Udp,
                     TransportWord::Tcp => Transport::Tcp,
                 },

@@ -164,10 +164,6 @@ fn mistakes_are_told_with_their_place() {
             format!("{OUTPUT}[tls]\ninsecure = true\nany-name = true\n[[agent]]\n"),
             "any-name is for agents with a certificate of a ca",
         ),
-        (
-            format!("{OUTPUT}[tls]\ninsecure = true\n[[agent]]\ntransport = \"udp\"\n"),
-            "line 6, column 13: packets by UDP are not encrypted",
-        ),
         (agent("filtre = \"tcp\""), "unknown field `filtre`"),
         (agent("user = \"bob\""), "user \"bob\" has neither"),
         (agent("password-file = \"x\""), "a password without a user"),
