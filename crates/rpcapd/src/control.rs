@@ -99,6 +99,12 @@ impl Control {
         self.tls.as_ref().is_some_and(|tls| !tls.is_handshaking())
     }
 
+    /// What the certificate calls the peer of an encrypted connection that showed one, once the
+    /// handshake is over.
+    pub fn certified_name(&self) -> Option<String> {
+        tls::name_of(self.tls.as_ref().filter(|tls| !tls.is_handshaking())?)
+    }
+
     /// Ends the current or the next wait.
     pub fn waker(&self) -> Arc<Waker> {
         Arc::clone(&self.waker)
