@@ -197,9 +197,12 @@ fn users_have_what_they_may_have() {
     drop(peer);
     // Who, from where, which device and filter, how long, how many packets.
     let started = daemon.logged_once("capture started");
-    assert!(started.contains("user=\"alice\" device=\"other0\" snaplen=40"), "{started}");
+    assert!(
+        started.contains("user=\"alice\" by=password device=\"other0\" snaplen=40"),
+        "{started}"
+    );
     assert!(started.contains("program=\"(000) ret #262144\""), "{started}");
-    let ended = daemon.logged_once("user=\"alice\" seconds=");
+    let ended = daemon.logged_once("user=\"alice\" by=password seconds=");
     assert!(ended.contains("captures=1 packets=24"), "{ended}");
     daemon.finish();
 }
@@ -208,10 +211,10 @@ fn users_have_what_they_may_have() {
 fn users_are_added_changed_listed_and_removed() {
     let users = Users::new(&[]);
     users.run(&["add", "bob", "--filter", "tcp"], "another\r\n");
-    assert_eq!(users.run(&["list"], ""), "alice\nbob filter=\"tcp\"\n");
+    assert_eq!(users.run(&["list"], ""), "alice by=password\nbob by=password filter=\"tcp\"\n");
     users.run(&["add", "alice", "--snaplen", "96"], "new\n");
     users.run(&["remove", "bob"], "");
-    assert_eq!(users.run(&["list"], ""), "alice snaplen=96\n");
+    assert_eq!(users.run(&["list"], ""), "alice by=password snaplen=96\n");
     let daemon = users.daemon();
     let mut peer = Peer::connect(&daemon);
     peer.send(&m::login(b"alice", b"secret"));
