@@ -3,7 +3,7 @@
 //! Modules of PAM may hang, crash or call exit. So the helper asks them nothing itself: each request is
 //! given to a process that is ended when it has answered, or when its time is over.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::time::Instant;
 
@@ -11,8 +11,8 @@ use anyhow::{Context, ensure};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Group, User, getgrouplist};
 use rustix::process::{
-    DumpableBehavior, Pid, kill_process_group, set_dumpable_behavior,
-    set_parent_process_death_signal,
+    DumpableBehavior, Pid, Signal as Fatal, WaitOptions, getpid, kill_process, set_child_subreaper,
+    set_dumpable_behavior, set_parent_process_death_signal, wait,
 };
 use zeroize::Zeroizing;
 
@@ -47,7 +47,8 @@ fn serve(args: &HelperArgs, mut daemon: Line) {
     // It ends with the daemon, which the same signals reach, and not before.
     let mut signals = SigSet::empty();
     signals.extend([Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM]);
-    if signals.thread_block().is_err() {
+    // What modules start and leave behind becomes a child of this process.
+    if signals.thread_block().is_err() || set_child_subreaper(Some(getpid())).is_err() {
         return;
     }
     let mut buffer = Zeroizing::new([0; REQUEST_MAX + 1]);
@@ -76,20 +77,35 @@ fn delegate(
     let mut child = args.command().arg("--once").stdin(theirs).spawn()?;
     let deadline = Instant::now() + PATIENCE;
     let verdict = line.ask(number, packet, deadline, Some(daemon.as_fd()));
-    // With whatever its modules have started.
-    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _ = kill_process_group(group, rustix::process::Signal::KILL);
-    }
+    child.kill()?;
     child.wait()?;
+    end_children();
     Ok(verdict.map(|verdict| match verdict {
         Err(No::Gone) => Err(No::Crashed),
         other => other,
     }))
 }
 
+/// Ends what modules have started, however far it went from its parent.
+fn end_children() {
+    // A kernel that does not tell leaves them alone.
+    while let Ok(children) = fs::read_to_string("/proc/thread-self/children")
+        && !children.is_empty()
+    {
+        let pids = children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
+        for pid in pids {
+            let _ = kill_process(pid, Fatal::KILL);
+        }
+        // Each of those that end may have left children of its own.
+        if wait(WaitOptions::empty()).is_err() {
+            return;
+        }
+    }
+}
+
 /// Answers the one request that this process is for.
 fn answer_one(args: &HelperArgs, mut helper: Line) {
-    if set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).is_err() {
+    if set_parent_process_death_signal(Some(Fatal::KILL)).is_err() {
         return;
     }
     let mut buffer = Zeroizing::new([0; REQUEST_MAX + 1]);
