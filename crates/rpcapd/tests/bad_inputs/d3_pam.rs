@@ -2,131 +2,36 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::accounts::{self, Account, Group, PASSWORD, Service};
 use crate::daemon::{Daemon, Directory, Options, command, eventually};
 use crate::message as m;
 use crate::peer::Peer;
 
 const FAILED: &str = "Authentication failed";
-const PASSWORD: &str = "Correct-horse-7";
-
 /// The steps in which refusals are answered.
 const STEP: Duration = Duration::from_secs(2);
 
-/// A name that nobody else's test has.
-fn unique() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("rpcapd-t{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed))
+/// A daemon that lets these accounts in.
+fn daemon_of(service: &Service, accounts: &[&Account], more: &[&str]) -> Daemon {
+    let names: Vec<_> = accounts.iter().map(|a| a.0.as_str()).collect();
+    let names = names.join(",");
+    let pam = ["--pam", "--pam-service", &service.0, "--allow-cleartext-passwords"];
+    let users = ["--pam-users", &names];
+    let users = if names.is_empty() { &[][..] } else { &users };
+    let args = [&pam[..], users, more].concat();
+    Daemon::with(Options { args: &args, ..Options::default() })
 }
 
-/// Whether accounts and services can be made here. Where everything is required, they must.
-fn can_make_accounts() -> bool {
-    let can = nix::unistd::geteuid().is_root()
-        && Command::new("useradd").arg("--help").stdout(Stdio::null()).status().is_ok();
-    if !can {
-        assert!(std::env::var_os("RPCAP_REQUIRE_ALL").is_none(), "no root, or no useradd");
-        eprintln!("SKIPPED: making accounts needs root, and useradd");
-    }
-    can
-}
-
-/// Runs a program that changes accounts. Two of them cannot at the same time.
-fn change(program: &str, args: &[&str], input: &str) {
-    eventually(program, || {
-        let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let is_busy = said.contains("lock");
-        assert!(output.status.success() || is_busy, "{program} {args:?}: {said}");
-        thread::sleep(Duration::from_millis(if is_busy { 100 } else { 0 }));
-        output.status.success()
-    });
-}
-
-/// An account of this host, with [`PASSWORD`], that goes away.
-struct Account(String);
-
-impl Account {
-    fn new() -> Self {
-        let account = Self(unique());
-        let shell = ["--no-create-home", "--shell", "/usr/sbin/nologin"];
-        change("useradd", &[&shell[..], &[&account.0]].concat(), "");
-        let line = format!("{}:{PASSWORD}\n", account.0);
-        change("chpasswd", &["-c", "SHA512"], &line);
-        account
-    }
-
-    fn usermod(self, args: &[&str]) -> Self {
-        change("usermod", &[args, &[&self.0]].concat(), "");
-        self
-    }
-
-    fn login(&self) -> Vec<u8> {
-        m::login(self.0.as_bytes(), PASSWORD.as_bytes())
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        // As often as another one may be changing accounts; the test's own failure says more.
-        for _ in 0..50 {
-            let status = Command::new("userdel").arg(&self.0).stderr(Stdio::null()).status();
-            if status.is_ok_and(|s| s.success() || s.code() == Some(6)) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(100));
-        }
-    }
-}
-
-/// A service of PAM that goes away.
-struct Service(String);
-
-impl Service {
-    /// One that does with passwords what Debian does.
-    fn new() -> Self {
-        Self::with("")
-    }
-
-    /// The same with this before it.
-    fn with(first: &str) -> Self {
-        let service = Self(unique());
-        let unix = "auth required pam_unix.so\naccount required pam_unix.so\n";
-        fs::write(service.path(), format!("{first}\n{unix}")).unwrap();
-        service
-    }
-
-    fn path(&self) -> PathBuf {
-        format!("/etc/pam.d/{}", self.0).into()
-    }
-
-    /// A daemon that lets these accounts in.
-    fn daemon(&self, accounts: &[&Account], more: &[&str]) -> Daemon {
-        let names: Vec<_> = accounts.iter().map(|a| a.0.as_str()).collect();
-        let names = names.join(",");
-        let pam = ["--pam", "--pam-service", &self.0, "--allow-cleartext-passwords"];
-        let users = ["--pam-users", &names];
-        let users = if names.is_empty() { &[][..] } else { &users };
-        let args = [&pam[..], users, more].concat();
-        Daemon::with(Options { args: &args, ..Options::default() })
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(self.path());
-    }
+/// An AUTH with this account's password.
+fn login(account: &Account) -> Vec<u8> {
+    m::login(account.0.as_bytes(), PASSWORD.as_bytes())
 }
 
 /// A connection from an address of its own, so that no other's refusals count.
@@ -138,7 +43,7 @@ fn stranger(daemon: &Daemon) -> Peer {
 
 fn let_in(daemon: &Daemon, account: &Account) {
     let mut peer = stranger(daemon);
-    peer.send(&account.login());
+    peer.send(&login(account));
     peer.authenticated();
     peer.in_sync();
 }
@@ -154,43 +59,41 @@ fn refused(daemon: &Daemon, request: &[u8]) -> Duration {
 
 #[test]
 fn an_account_of_the_system_comes_in() {
-    if !can_make_accounts() {
+    if !accounts::can_be_made() {
         return;
     }
     let (service, account, other) = (Service::new(), Account::new(), Account::new());
-    let daemon = service.daemon(&[&account], &[]);
+    let daemon = daemon_of(&service, &[&account], &[]);
     let mut peer = Peer::connect(&daemon);
     peer.send(&m::login(account.0.as_bytes(), b"wrong"));
     assert_eq!(peer.error(18), FAILED);
     // The second that a refusal costs is not over.
-    peer.send(&account.login());
+    peer.send(&login(&account));
     peer.authenticated();
     peer.in_sync();
     let line = daemon.logged_once("client accepted");
     assert!(line.contains(&format!("user={:?} by=pam", account.0)), "{line}");
-    refused(&daemon, &other.login());
+    refused(&daemon, &login(&other));
     daemon.logged_once("neither --pam-users nor --pam-groups has this account");
     daemon.finish();
 }
 
 #[test]
 fn d3_046_accounts_that_may_not_be_used() {
-    if !can_make_accounts() {
+    if !accounts::can_be_made() {
         return;
     }
     let service = Service::new();
-    let locked = Account::new().usermod(&["-L"]);
-    let unsupported = Account::new().usermod(&["-p", "$9$abcdefgh$abcdefghijklmnop"]);
-    let no_password = Account::new().usermod(&["-p", ""]);
-    let expired = Account::new();
-    change("chage", &["-E", "0", &expired.0], "");
-    let old = Account::new();
-    change("chage", &["-d", "0", &old.0], "");
+    let locked = Account::changed(&["-L"]);
+    let unsupported = Account::changed(&["-p", "$9$abcdefgh$abcdefghijklmnop"]);
+    let no_password = Account::changed(&["-p", ""]);
+    let expired = Account::aged(&["-E", "0"]);
+    let old = Account::aged(&["-d", "0"]);
     let good = Account::new();
     let all = [&locked, &unsupported, &no_password, &expired, &old, &good];
-    let daemon = service.daemon(&all, &[]);
+    let daemon = daemon_of(&service, &all, &[]);
     for account in [&locked, &unsupported, &no_password, &expired, &old] {
-        refused(&daemon, &account.login());
+        refused(&daemon, &login(&account));
         refused(&daemon, &m::login(account.0.as_bytes(), b"wrong"));
     }
     refused(&daemon, &m::login(no_password.0.as_bytes(), b""));
@@ -202,21 +105,20 @@ fn d3_046_accounts_that_may_not_be_used() {
 
 #[test]
 fn d3_045_names_and_passwords_that_are_wrong_look_the_same() {
-    if !can_make_accounts() {
+    if !accounts::can_be_made() {
         return;
     }
     let (service, account, other) = (Service::new(), Account::new(), Account::new());
-    let expired = Account::new();
-    change("chage", &["-E", "0", &expired.0], "");
-    let daemon = service.daemon(&[&account, &expired], &[]);
-    let login = |name: &str| m::login(name.as_bytes(), b"wrong");
+    let expired = Account::aged(&["-E", "0"]);
+    let daemon = daemon_of(&service, &[&account, &expired], &[]);
+    let wrong = |name: &str| m::login(name.as_bytes(), b"wrong");
     let requests = [
-        login(&account.0),
-        login("rpcapd-no-such-account"),
-        login("root"),
-        other.login(),
-        expired.login(),
-        login("\u{e4}"),
+        wrong(&account.0),
+        wrong("rpcapd-no-such-account"),
+        wrong("root"),
+        login(&other),
+        login(&expired),
+        wrong("\u{e4}"),
         m::login(b"\xff", b"wrong"),
     ];
     let times: Vec<_> = requests.iter().map(|request| refused(&daemon, request)).collect();
@@ -229,15 +131,13 @@ fn d3_045_names_and_passwords_that_are_wrong_look_the_same() {
 
 #[test]
 fn d3_040_to_042_what_never_reaches_pam() {
-    if !can_make_accounts() {
+    if !accounts::can_be_made() {
         return;
     }
     // Whoever gets to PAM is let in by it.
-    let service = Service::new();
-    fs::write(service.path(), "auth required pam_permit.so\naccount required pam_permit.so\n")
-        .unwrap();
+    let service = Service::saying("auth required pam_permit.so\naccount required pam_permit.so\n");
     let account = Account::new();
-    let daemon = service.daemon(&[&account], &[]);
+    let daemon = daemon_of(&service, &[&account], &[]);
     let name = account.0.as_bytes();
     let long = [b'A'; 32_000];
     for (user, password) in [
@@ -257,7 +157,7 @@ fn d3_040_to_042_what_never_reaches_pam() {
 
 #[test]
 fn modules_that_hang_crash_or_start_others_are_ended() {
-    if !can_make_accounts() {
+    if !accounts::can_be_made() {
         return;
     }
     let (hangs, crashes, good) = (Account::new(), Account::new(), Account::new());
@@ -270,12 +170,16 @@ fn modules_that_hang_crash_or_start_others_are_ended() {
         crashes.0
     );
     let script = directory.write("module", script.as_bytes());
-    let service = Service::with(&format!("auth required pam_exec.so /bin/sh {}", script.display()));
-    let daemon = service.daemon(&[&hangs, &crashes, &good], &[]);
-    refused(&daemon, &crashes.login());
+    let service = Service::saying(&format!(
+        "auth required pam_exec.so /bin/sh {}\nauth required pam_unix.so\n\
+         account required pam_unix.so\n",
+        script.display()
+    ));
+    let daemon = daemon_of(&service, &[&hangs, &crashes, &good], &[]);
+    refused(&daemon, &login(&crashes));
     daemon.logged_once("a module of PAM ended the process that asked it");
     let_in(&daemon, &good);
-    let took = refused(&daemon, &hangs.login());
+    let took = refused(&daemon, &login(&hangs));
     assert!(took > Duration::from_secs(10) && took < Duration::from_secs(15), "{took:?}");
     daemon.logged_once("PAM did not answer in time");
     let_in(&daemon, &good);
@@ -291,17 +195,13 @@ fn is_alive(pid: i32) -> bool {
 
 #[test]
 fn groups_rights_and_the_file_of_users() {
-    if !can_make_accounts() {
+    if !accounts::can_be_made() {
         return;
     }
     let (service, member, named, stranger) =
         (Service::new(), Account::new(), Account::new(), Account::new());
     let both = Account::new();
-    let group = unique();
-    change("groupadd", &[&group], "");
-    for account in [&member, &named, &both] {
-        change("usermod", &["-aG", &group, &account.0], "");
-    }
+    let group = Group::of(&[&member, &named, &both]);
     let directory = Directory::new();
     let users = directory.write("users", b"");
     fs::set_permissions(&users, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -316,10 +216,10 @@ fn groups_rights_and_the_file_of_users() {
     add(&["*", "--pam", "--devices", "nothing*"], "");
     add(&[&both.0], "another\n");
     let users = users.to_str().unwrap();
-    let daemon = service.daemon(&[], &["--pam-groups", &group, "--users", users]);
+    let daemon = daemon_of(&service, &[], &["--pam-groups", &group.0, "--users", users]);
 
     let mut peer = self::stranger(&daemon);
-    peer.send(&named.login());
+    peer.send(&login(&named));
     peer.authenticated();
     peer.open();
     peer.capture(&m::Start::default());
@@ -328,19 +228,18 @@ fn groups_rights_and_the_file_of_users() {
     assert!(line.contains("snaplen=40"), "{line}");
 
     let mut peer = self::stranger(&daemon);
-    peer.send(&member.login());
+    peer.send(&login(&member));
     peer.authenticated();
     peer.send(&m::open("demo0"));
     peer.error(6);
-    refused(&daemon, &stranger.login());
+    refused(&daemon, &login(&stranger));
     // The file has this one, so the account's password is nothing.
-    refused(&daemon, &both.login());
+    refused(&daemon, &login(&both));
     daemon.logged_once("password refused: wrong password");
     let mut peer = self::stranger(&daemon);
     peer.send(&m::login(both.0.as_bytes(), b"another"));
     peer.authenticated();
     daemon.finish();
-    change("groupdel", &[&group], "");
 }
 
 /// The helper's process number.
@@ -350,11 +249,11 @@ fn helper(daemon: &Daemon) -> i32 {
 
 #[test]
 fn the_helper_has_nothing_of_the_daemon_and_ends_with_it() {
-    if !can_make_accounts() {
+    if !accounts::can_be_made() {
         return;
     }
     let (service, account) = (Service::new(), Account::new());
-    let daemon = service.daemon(&[&account], &["--user", "nobody"]);
+    let daemon = daemon_of(&service, &[&account], &["--user", "nobody"]);
     let helper = helper(&daemon);
     let open: Vec<_> = fs::read_dir(format!("/proc/{helper}/fd"))
         .unwrap()
@@ -377,13 +276,13 @@ fn the_helper_has_nothing_of_the_daemon_and_ends_with_it() {
 
 #[test]
 fn without_its_helper_nobody_comes_in_and_the_daemon_goes_on() {
-    if !can_make_accounts() {
+    if !accounts::can_be_made() {
         return;
     }
     let (service, account) = (Service::new(), Account::new());
-    let daemon = service.daemon(&[&account], &[]);
+    let daemon = daemon_of(&service, &[&account], &[]);
     kill(Pid::from_raw(helper(&daemon)), Signal::SIGKILL).unwrap();
-    refused(&daemon, &account.login());
+    refused(&daemon, &login(&account));
     daemon.logged_once("the helper that asks PAM is gone: restart the daemon");
     daemon.finish();
 }

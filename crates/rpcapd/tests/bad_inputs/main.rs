@@ -9,6 +9,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
+mod accounts;
 mod d1;
 mod d1_tls;
 mod d2;
