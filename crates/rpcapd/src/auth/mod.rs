@@ -94,6 +94,7 @@ impl Users {
     }
 
     /// The rights of an account of the system.
+    #[cfg(any(target_os = "linux", test))]
     fn of_account(&self, name: &str) -> Rights {
         let user = self.0.get(name).or_else(|| self.0.get(ANYBODY));
         user.map(|user| user.rights.clone()).unwrap_or_default()

@@ -77,7 +77,7 @@ impl HelperArgs {
 pub(super) struct Helper {
     state: Mutex<State>,
     /// Never waited for: it lives as long as the daemon.
-    _process: Child,
+    process: Child,
 }
 
 struct State {
@@ -107,7 +107,7 @@ impl Helper {
         let args = HelperArgs { service, user, group, once: false };
         let (line, theirs) = Line::pair().context("--pam: a socket for the helper")?;
         let process = args.command().stdin(theirs).spawn().context("--pam: starting the helper")?;
-        let helper = Self { state: Mutex::new(State { line, asked: 0 }), _process: process };
+        let helper = Self { state: Mutex::new(State { line, asked: 0 }), process };
         match helper.ask(&Request { number: 0, user: "", from: "", password: b"" }) {
             Ok(()) => {}
             Err(no) => bail!("--pam: {}", no.reason()),
@@ -115,6 +115,8 @@ impl Helper {
         if !nix::unistd::geteuid().is_root() {
             tracing::warn!("--pam without root's rights: most modules check no other account then");
         }
+        let pid = helper.process.id();
+        tracing::info!("accounts of this host are let in by PAM, asked by process {pid}");
         Ok(Some(helper))
     }
 

@@ -14,7 +14,7 @@ use rustix::process::{
     DumpableBehavior, Pid, Signal as Fatal, WaitOptions, getpid, kill_process, set_child_subreaper,
     set_dumpable_behavior, set_parent_process_death_signal, wait,
 };
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::line::{Line, No, REQUEST_MAX, Request, Verdict};
 use super::{HelperArgs, PATIENCE};
@@ -63,6 +63,7 @@ fn serve(args: &HelperArgs, mut daemon: Line) {
         if daemon.answer(number, verdict).is_err() {
             return;
         }
+        buffer.zeroize();
     }
 }
 
