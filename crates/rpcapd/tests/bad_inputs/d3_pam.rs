@@ -93,7 +93,7 @@ fn d3_046_accounts_that_may_not_be_used() {
     let all = [&locked, &unsupported, &no_password, &expired, &old, &good];
     let daemon = daemon_of(&service, &all, &[]);
     for account in [&locked, &unsupported, &no_password, &expired, &old] {
-        refused(&daemon, &login(&account));
+        refused(&daemon, &login(account));
         refused(&daemon, &m::login(account.0.as_bytes(), b"wrong"));
     }
     refused(&daemon, &m::login(no_password.0.as_bytes(), b""));

@@ -270,6 +270,26 @@ mod tests {
         assert!(Request::read(&bytes).is_none(), "a name longer than the packet");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_request_within_bounds_or_none(
+            mut bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..REQUEST_MAX + 2),
+            user in 0u16..300,
+            from in 0u16..70,
+        ) {
+            // Lengths that are likelier to fit.
+            for (at, length) in [(8, user), (10, from)] {
+                if let Some(place) = bytes.get_mut(at..at + 2) {
+                    place.copy_from_slice(&length.to_be_bytes());
+                }
+            }
+            if let Some(request) = Request::read(&bytes) {
+                assert!(request.fits());
+                assert_eq!(*request.write(), bytes);
+            }
+        }
+    }
+
     #[test]
     fn only_yes_is_yes() {
         let answer = |rest: &[u8]| read_answer(&[&7u64.to_be_bytes()[..], rest].concat(), 7);
