@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use accounts::{Account, PASSWORD, Service};
 use e2e::frames::{Source, assert_frames, frames};
 use e2e::process::run;
-use e2e::programs::program;
+use e2e::programs::{program, workspace};
 use e2e::{Daemon, Lab, Needs, Process, savefile};
 use nix::sys::signal::Signal;
 use rpcap_proto::wire::{
@@ -16,7 +16,7 @@ use rpcap_proto::wire::{
 };
 
 #[path = "../../../crates/rpcapd/tests/bad_inputs/accounts.rs"]
-#[allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+#[allow(clippy::unwrap_used, dead_code, reason = "helpers of other tests too")]
 mod accounts;
 
 /// Whoever vouches for clients here, and what the daemon needs.
@@ -249,7 +249,10 @@ fn d3_046_libpcaps_client_with_an_account_that_is_good_and_one_that_is_locked() 
     if !accounts::can_be_made() {
         return;
     }
-    let (service, good) = (Service::new(), Account::new());
+    // What is shipped, for Debian.
+    let shipped = std::fs::read_to_string(workspace().join("dist/pam/rpcapd"));
+    let service = Service::saying(&shipped.expect("dist/pam/rpcapd"));
+    let good = Account::new();
     let locked = Account::changed(&["-L"]);
     let names = format!("{},{}", good.0, locked.0);
     let pam = ["--pam", "--pam-service", &service.0, "--pam-users", &names];

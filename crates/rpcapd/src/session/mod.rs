@@ -259,8 +259,8 @@ impl<'a> Session<'a> {
         if self.greeted_by.take().is_some() {
             // The first that it says, so the handshake is over.
             let name = self.control.certified_name();
-            let users = &self.terms.settings.users;
-            self.certified = name.and_then(|name| users.of_certificate(&name));
+            let settings = self.shared.settings.get();
+            self.certified = name.and_then(|name| settings.users.of_certificate(&name));
             if self.certified.is_some() {
                 self.machine.permit_null();
             }
@@ -269,13 +269,18 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Lets the client in as somebody.
+    /// Lets the client in as somebody, unless a reload has taken that away meanwhile: it either finds
+    /// the name in the list of sessions, or is seen here.
     fn accept(&mut self, identity: Identity) {
         let Identity { name, by, rights } = identity;
         let peer = self.control.peer;
         let user = shown(&name);
         tracing::info!(%peer, user, %by, "client accepted");
-        self.entry.authenticated(Some((name, by)));
+        self.entry.authenticated(Some((name.clone(), by)));
+        let settings = self.shared.settings.get();
+        if !settings.users.allow(&name, by, settings.cli.pam) {
+            self.entry.end();
+        }
         self.user = Some((user, by));
         self.terms.rights = rights;
     }
@@ -354,9 +359,11 @@ impl<'a> Session<'a> {
             let text = "Authentication failed; passwords are taken over encrypted connections only";
             return self.machine.authenticated(Err(text), self.now());
         }
-        let users = &self.terms.settings.users;
+        // Those of now: somebody may have been taken out since the session began.
+        let settings = self.shared.settings.get();
+        let (users, pam) = (&settings.users, settings.cli.pam);
         let shown = shown(&String::from_utf8_lossy(user));
-        match self.shared.doorkeeper.login(users, cli.pam, peer.ip(), user, password) {
+        match self.shared.doorkeeper.login(users, pam, peer.ip(), user, password) {
             Ok(identity) => {
                 self.accept(identity);
                 self.machine.authenticated(Ok(()), self.now());

@@ -75,7 +75,6 @@ impl Account {
     }
 
     /// The same, its age changed as chage does.
-    #[allow(dead_code, reason = "not all who share this file do so")]
     pub(crate) fn aged(args: &[&str]) -> Self {
         let account = Self::new();
         change("chage", &[args, &[&account.0]].concat(), "");
@@ -91,10 +90,8 @@ impl Drop for Account {
 }
 
 /// A group of this host.
-#[allow(dead_code, reason = "not all who share this file have one")]
 pub(crate) struct Group(pub(crate) String);
 
-#[allow(dead_code, reason = "not all who share this file have one")]
 impl Group {
     pub(crate) fn of(members: &[&Account]) -> Self {
         let group = Self(unique());
