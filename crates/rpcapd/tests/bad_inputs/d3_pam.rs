@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -35,14 +37,14 @@ fn login(account: &Account) -> Vec<u8> {
 }
 
 /// A connection from an address of its own, so that no other's refusals count.
-fn stranger(daemon: &Daemon) -> Peer {
+fn stranger(daemon: SocketAddr) -> Peer {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let [_, _, a, b] = NEXT.fetch_add(1, Relaxed).to_be_bytes();
-    Peer::from([127, 1, a, b].into(), daemon.address)
+    Peer::from([127, 1, a, b].into(), daemon)
 }
 
 fn let_in(daemon: &Daemon, account: &Account) {
-    let mut peer = stranger(daemon);
+    let mut peer = stranger(daemon.address);
     peer.send(&login(account));
     peer.authenticated();
     peer.in_sync();
@@ -50,6 +52,10 @@ fn let_in(daemon: &Daemon, account: &Account) {
 
 /// How long this is refused for.
 fn refused(daemon: &Daemon, request: &[u8]) -> Duration {
+    refused_at(daemon.address, request)
+}
+
+fn refused_at(daemon: SocketAddr, request: &[u8]) -> Duration {
     let mut peer = stranger(daemon);
     peer.send(request);
     let since = Instant::now();
@@ -121,7 +127,13 @@ fn d3_045_names_and_passwords_that_are_wrong_look_the_same() {
         wrong("\u{e4}"),
         m::login(b"\xff", b"wrong"),
     ];
-    let times: Vec<_> = requests.iter().map(|request| refused(&daemon, request)).collect();
+    // The fastest of three tells, on a host that is busy with other tests.
+    let address = daemon.address;
+    let fastest = |request| (0..3).map(|_| refused_at(address, request)).min().unwrap();
+    let times: Vec<_> = thread::scope(|scope| {
+        let all: Vec<_> = requests.iter().map(|r| scope.spawn(|| fastest(r))).collect();
+        all.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
     for time in &times {
         let most = STEP + Duration::from_millis(300);
         assert!(*time > STEP - Duration::from_millis(50) && *time < most, "{times:?}");
@@ -179,7 +191,14 @@ fn modules_that_hang_crash_or_start_others_are_ended() {
     refused(&daemon, &login(&crashes));
     daemon.logged_once("a module of PAM ended the process that asked it");
     let_in(&daemon, &good);
-    let took = refused(&daemon, &login(&hangs));
+    let mut peer = stranger(daemon.address);
+    peer.send(&login(&hangs));
+    let since = Instant::now();
+    // Who needs no PAM is not held up.
+    Peer::accepted(&daemon).in_sync();
+    assert!(since.elapsed() < Duration::from_secs(5));
+    assert_eq!(peer.error(18), FAILED);
+    let took = since.elapsed();
     assert!(took > Duration::from_secs(10) && took < Duration::from_secs(15), "{took:?}");
     daemon.logged_once("PAM did not answer in time");
     let_in(&daemon, &good);
@@ -218,7 +237,7 @@ fn groups_rights_and_the_file_of_users() {
     let users = users.to_str().unwrap();
     let daemon = daemon_of(&service, &[], &["--pam-groups", &group.0, "--users", users]);
 
-    let mut peer = self::stranger(&daemon);
+    let mut peer = self::stranger(daemon.address);
     peer.send(&login(&named));
     peer.authenticated();
     peer.open();
@@ -227,7 +246,7 @@ fn groups_rights_and_the_file_of_users() {
     assert!(line.contains(&format!("user={:?} by=pam", named.0)), "{line}");
     assert!(line.contains("snaplen=40"), "{line}");
 
-    let mut peer = self::stranger(&daemon);
+    let mut peer = self::stranger(daemon.address);
     peer.send(&login(&member));
     peer.authenticated();
     peer.send(&m::open("demo0"));
@@ -236,7 +255,7 @@ fn groups_rights_and_the_file_of_users() {
     // The file has this one, so the account's password is nothing.
     refused(&daemon, &login(&both));
     daemon.logged_once("password refused: wrong password");
-    let mut peer = self::stranger(&daemon);
+    let mut peer = self::stranger(daemon.address);
     peer.send(&m::login(both.0.as_bytes(), b"another"));
     peer.authenticated();
     daemon.finish();
