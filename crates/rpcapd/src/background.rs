@@ -48,6 +48,14 @@ pub fn start(args: &[OsString]) -> anyhow::Result<ExitCode> {
 /// Leaves what the process was started with. To be called by the second process, before it opens
 /// anything.
 pub fn leave() -> io::Result<()> {
+    close_all()?;
+    rustix::process::setsid()?;
+    Ok(())
+}
+
+/// Closes all that a process was started with but standard input, output and error. To be called
+/// before it opens anything.
+pub(crate) fn close_all() -> io::Result<()> {
     let open =
         fs::read_dir("/dev/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     // The list's own descriptor is among them, and closed by then.
@@ -55,7 +63,6 @@ pub fn leave() -> io::Result<()> {
     for fd in open.into_iter().filter(|fd| *fd > 2) {
         let _ = nix::unistd::close(fd);
     }
-    rustix::process::setsid()?;
     Ok(())
 }
 

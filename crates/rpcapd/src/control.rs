@@ -105,6 +105,12 @@ impl Control {
         self.tls.as_deref().and_then(|tls| tls::seal(tls, capture))
     }
 
+    /// What the certificate calls the peer of an encrypted connection that showed one, once the
+    /// handshake is over.
+    pub fn certified_name(&self) -> Option<String> {
+        tls::name_of(self.tls.as_ref().filter(|tls| !tls.is_handshaking())?)
+    }
+
     /// Ends the current or the next wait.
     pub fn waker(&self) -> Arc<Waker> {
         Arc::clone(&self.waker)

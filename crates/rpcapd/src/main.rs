@@ -33,6 +33,12 @@ fn main() -> ExitCode {
         Some(Command::Status(args)) => {
             ask(client::status(args.socket.status_socket.as_deref(), args.json))
         }
+        #[cfg(target_os = "linux")]
+        Some(Command::PamHelper(args)) => answer(
+            auth::answer_daemon(&args)
+                .map(|()| String::new())
+                .map_err(|e| Errors(vec![format!("rpcapd: {e:#}")])),
+        ),
         Some(Command::Reload(args)) => ask(client::reload(args.status_socket.as_deref())),
     }
 }

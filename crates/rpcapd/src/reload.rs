@@ -14,7 +14,7 @@ use crate::sessions::{Ending, Entry};
 use crate::settings::Settings;
 
 /// Options that are heeded at the start and never again.
-const AT_START: [&str; 11] = [
+const AT_START: [&str; 15] = [
     "capture-own-traffic",
     "debug",
     "log",
@@ -23,6 +23,10 @@ const AT_START: [&str; 11] = [
     "max-cpu",
     "max-rate",
     "metrics",
+    "pam",
+    "pam-groups",
+    "pam-service",
+    "pam-users",
     "pid-file",
     "status-socket",
     "user",
@@ -105,8 +109,10 @@ fn end_forbidden(shared: &Shared) -> usize {
         let allowed = settings.cli.allow.as_ref();
         session.called.is_some() || allowed.is_none_or(|a| a.allows(session.peer.ip()))
     };
-    let may_log_in =
-        |session: &Entry| session.seen().user.is_none_or(|user| settings.users.contains(&user));
+    let may_log_in = |session: &Entry| {
+        let identity = session.seen().identity;
+        identity.is_none_or(|(name, by)| settings.users.allow(&name, by, settings.cli.pam))
+    };
     let sessions = shared.sessions.list().into_iter().map(|(_, session)| session);
     let forbidden = sessions.filter(|s| !may_connect(s) || !may_log_in(s));
     forbidden.inspect(|s| s.end(Ending::Unwanted)).count()

@@ -98,8 +98,8 @@ pub fn serve_one(config: Config, stream: TcpStream) -> anyhow::Result<()> {
 /// What serving needs, however clients come.
 fn prepare(config: Config) -> anyhow::Result<(Poll, Arc<Waker>, Arc<Shared>)> {
     let cli = &config.cli;
-    if !cli.null_auth && cli.users.is_none() {
-        tracing::warn!("nobody can log in: neither --users nor -n is given");
+    if !cli.null_auth && cli.users.is_none() && !cli.pam {
+        tracing::warn!("nobody can log in: neither --users nor --pam nor -n is given");
     }
     for note in &config.notes {
         tracing::warn!("{note}");
@@ -118,6 +118,7 @@ fn prepare(config: Config) -> anyhow::Result<(Poll, Arc<Waker>, Arc<Shared>)> {
     let registry = poll.registry().try_clone().context("sharing the event queue")?;
     let own = Arc::new(OwnTraffic::new(cli.capture_own_traffic));
     let limits = Arc::new(Limits::new(cli));
+    let doorkeeper = Doorkeeper::start(cli)?;
     let listeners = Listeners::new(registry, Arc::clone(&own));
     let shared = Shared {
         settings: Current::new(settings),
@@ -127,7 +128,7 @@ fn prepare(config: Config) -> anyhow::Result<(Poll, Arc<Waker>, Arc<Shared>)> {
         listeners,
         own,
         limits,
-        doorkeeper: Doorkeeper::default(),
+        doorkeeper,
         shutdown: AtomicBool::new(false),
     };
     Ok((poll, waker, Arc::new(shared)))

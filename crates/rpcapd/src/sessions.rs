@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::Waker;
 
+use crate::auth::By;
 use crate::ledger::Ledger;
 use crate::locked::lock;
 use crate::peers::Peer;
@@ -73,8 +74,8 @@ pub enum Ending {
 pub struct Seen {
     /// Whether the client was accepted.
     pub authenticated: bool,
-    /// The name under which it was, if it gave one.
-    pub user: Option<String>,
+    /// The name under which it was, and how it proved it, if it has one.
+    pub identity: Option<(String, By)>,
     /// The capture that runs.
     pub capture: Option<Gauge>,
 }
@@ -97,11 +98,11 @@ impl Entry {
         self.ending.get().copied()
     }
 
-    /// Notes that the client was accepted, and under which name.
-    pub fn authenticated(&self, user: Option<&str>) {
+    /// Notes that the client was accepted, and as whom.
+    pub fn authenticated(&self, identity: Option<(String, By)>) {
         let mut seen = lock(&self.seen);
         seen.authenticated = true;
-        seen.user = user.map(str::to_owned);
+        seen.identity = identity;
     }
 
     /// Notes which capture runs.

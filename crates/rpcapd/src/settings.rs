@@ -53,6 +53,20 @@ impl Settings {
         if let Some(pair) = peers.iter().enumerate().find(|(n, p)| peers[..*n].contains(p)) {
             return Err(format!("{} is to be called twice", pair.1));
         }
+        let named = cli.pam_users.is_some() || cli.pam_groups.is_some();
+        if cli.pam && !cfg!(target_os = "linux") {
+            return Err("--pam is there on Linux only".to_owned());
+        }
+        if cli.pam != named {
+            return Err(match cli.pam {
+                true => {
+                    "--pam lets nobody in: name accounts with --pam-users, or groups of them \
+                         with --pam-groups"
+                }
+                false => "--pam-users and --pam-groups are for --pam, which is not given",
+            }
+            .to_owned());
+        }
         let users = match &cli.users {
             Some(path) => Users::read(path).map_err(|e| e.to_string())?,
             None => Users::default(),

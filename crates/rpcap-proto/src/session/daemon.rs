@@ -230,6 +230,12 @@ impl DaemonSession {
         self.tls_required = true;
     }
 
+    /// To be told when the peer has proved who it is before it said anything, so that an AUTH without
+    /// a name is enough.
+    pub fn permit_null(&mut self) {
+        self.config.null_auth = true;
+    }
+
     fn no_tls(&mut self, version: u8) -> EndReason {
         let text = "TLS is required by this server";
         write_error(&mut self.output, version, ErrorCode::TlsRequired, text);

@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! [alice]
-//! password = "$argon2id$v=19$m=19456,t=2,p=1$..."
+//! password = "$argon2id$v=19$m=19456,t=2,p=1$..."   # or certificate = true, or pam = true
 //! devices = "eth*,!eth3"
 //! filter = "not port 22"
 //! snaplen = 128
@@ -17,7 +17,7 @@ use argon2::password_hash::phc::PasswordHash;
 use rpcap_proto::wire::SNAPLEN_MAX;
 use serde::{Deserialize, Serialize};
 
-use super::{NAME_MAX, Rights, User, Users};
+use super::{ANYBODY, NAME_MAX, Rights, User, Users};
 use crate::cli;
 use crate::files::{self, Unread, shown};
 
@@ -52,7 +52,12 @@ pub enum ReadError {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Entry {
-    pub(super) password: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) password: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) certificate: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) pam: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) devices: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,14 +89,19 @@ pub(super) fn user(name: &str, entry: &Entry) -> Result<User, String> {
     if name.is_empty() || name.len() > NAME_MAX || name.contains('\0') {
         return Err(format!("expected a name of 1 to {NAME_MAX} bytes"));
     }
-    let hash = PasswordHash::new(&entry.password)
-        .map_err(|e| format!("password: {e}: set it with rpcapd user add"))?;
-    if hash.algorithm.as_str() != "argon2id" {
-        return Err(format!("password: {} is not argon2id", hash.algorithm));
+    match &entry.password {
+        Some(_) if entry.pam => return Err("password and pam: one of them is meant".to_owned()),
+        Some(password) => check_hash(password).map_err(|e| format!("password: {e}"))?,
+        None if !entry.pam && !entry.certificate => {
+            return Err("expected password, certificate = true or pam = true".to_owned());
+        }
+        None => {}
     }
-    let memory = hash.params.get_decimal("m").unwrap_or(u32::MAX);
-    if memory > MEMORY_MAX {
-        return Err(format!("password: comparing it takes more than {MEMORY_MAX} kB"));
+    if name == ANYBODY && (entry.certificate || !entry.pam) {
+        return Err("this is for pam = true only".to_owned());
+    }
+    if entry.certificate && name.contains(|c: char| c.is_ascii_uppercase()) {
+        return Err("certificate: names of certificates are compared in small letters".to_owned());
     }
     if let Some(filter) = &entry.filter {
         cli::filter(filter).map_err(|e| format!("filter: {e}"))?;
@@ -102,7 +112,21 @@ pub(super) fn user(name: &str, entry: &Entry) -> Result<User, String> {
     let devices = entry.devices.as_deref().map(str::parse).transpose();
     let devices = devices.map_err(|e| format!("devices: {e}"))?;
     let rights = Rights { devices, filter: entry.filter.clone(), snaplen: entry.snaplen };
-    Ok(User { password: entry.password.clone(), rights })
+    let Entry { password, certificate, pam, .. } = entry.clone();
+    Ok(User { password, certificate, pam, rights })
+}
+
+fn check_hash(password: &str) -> Result<(), String> {
+    let hash = PasswordHash::new(password);
+    let hash = hash.map_err(|e| format!("{e}: set it with rpcapd user add"))?;
+    if hash.algorithm.as_str() != "argon2id" {
+        return Err(format!("{} is not argon2id", hash.algorithm));
+    }
+    let memory = hash.params.get_decimal("m").unwrap_or(u32::MAX);
+    match memory > MEMORY_MAX {
+        true => Err(format!("comparing it takes more than {MEMORY_MAX} kB")),
+        false => Ok(()),
+    }
 }
 
 /// Reads what a file says, unchecked.

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
 use super::file::{self, Entries, Entry, ReadError};
-use super::{PASSWORD_MAX, Users};
+use super::{By, PASSWORD_MAX, User, Users};
 
 /// Where users are, unless told otherwise.
 const FILE: &str = "/etc/rpcapd.users";
@@ -22,6 +22,16 @@ pub enum UserCommand {
     Add {
         /// The user's name
         name: String,
+
+        /// The user needs no password but a certificate that --tls-client-ca of the daemon takes;
+        /// NAME is the first DNS name in its subjectAltName
+        #[arg(long)]
+        certificate: bool,
+
+        /// The user has an account of this host, whose password is asked for by way of PAM; the name
+        /// "*" is for all accounts that are not named
+        #[arg(long, conflicts_with = "certificate")]
+        pam: bool,
 
         /// Devices that there are for the user, as --devices of the daemon has them [default: all
         /// that there are]
@@ -68,9 +78,11 @@ pub struct Place {
 /// Does as told. A running daemon hears of it with its next reload.
 pub fn run(command: &UserCommand) -> anyhow::Result<()> {
     match command {
-        UserCommand::Add { name, devices, filter, snaplen, place } => {
+        UserCommand::Add { name, certificate, pam, devices, filter, snaplen, place } => {
             let entry = Entry {
-                password: String::new(),
+                password: None,
+                certificate: *certificate,
+                pam: *pam,
                 devices: devices.clone(),
                 filter: filter.clone(),
                 snaplen: *snaplen,
@@ -95,9 +107,11 @@ fn add(path: &Path, name: &str, mut entry: Entry) -> anyhow::Result<()> {
         }
         other => other?,
     };
-    let password = password()?;
-    let hash = Argon2::default().hash_password(password.as_bytes());
-    entry.password = hash.map_err(|e| anyhow::anyhow!("hashing the password: {e}"))?.to_string();
+    if !entry.certificate && !entry.pam {
+        let hash = Argon2::default().hash_password(password()?.as_bytes());
+        let hash = hash.map_err(|e| anyhow::anyhow!("hashing the password: {e}"))?;
+        entry.password = Some(hash.to_string());
+    }
     file::user(name, &entry).map_err(anyhow::Error::msg)?;
     entries.insert(name.to_owned(), entry);
     save(path, &entries)
@@ -110,7 +124,14 @@ fn save(path: &Path, entries: &Entries) -> anyhow::Result<()> {
 fn list(path: &Path) -> anyhow::Result<()> {
     let mut out = stdout().lock();
     for (name, user) in Users::read(path)?.0 {
-        write!(out, "{}", name.escape_debug())?;
+        let User { password, certificate, pam, .. } = &user;
+        let ways = [
+            password.is_some().then_some(By::Password),
+            certificate.then_some(By::Certificate),
+            pam.then_some(By::Pam),
+        ];
+        let ways: Vec<_> = ways.into_iter().flatten().map(|by| by.to_string()).collect();
+        write!(out, "{} by={}", name.escape_debug(), ways.join(","))?;
         if let Some(devices) = &user.rights.devices {
             write!(out, " devices={devices}")?;
         }

@@ -7,8 +7,13 @@ use super::*;
 
 fn users() -> Users {
     let hash = Argon2::default().hash_password(b"secret").unwrap().to_string();
-    let user = User { password: hash, rights: Rights::default() };
+    let user =
+        User { password: Some(hash), certificate: false, pam: false, rights: Rights::default() };
     Users([("alice".to_owned(), user)].into())
+}
+
+fn hash_of_alice() -> String {
+    users().0["alice"].password.clone().unwrap()
 }
 
 fn from(n: u8) -> IpAddr {
@@ -19,7 +24,7 @@ fn from(n: u8) -> IpAddr {
 fn the_right_password_and_no_other() {
     let (doorkeeper, users) = (Doorkeeper::default(), users());
     let login = |n, name: &[u8], password: &[u8]| {
-        doorkeeper.login(&users, from(n), name, password).map(|identity| identity.name)
+        doorkeeper.login(&users, false, from(n), name, password).map(|identity| identity.name)
     };
     assert_eq!(login(1, b"alice", b"secret"), Ok("alice".to_owned()));
     let long = [b'A'; 65_535];
@@ -42,10 +47,10 @@ fn the_right_password_and_no_other() {
 fn after_many_refusals_the_right_password_is_not_looked_at() {
     let (doorkeeper, users) = (Doorkeeper::default(), users());
     for _ in 0..5 {
-        let refused = doorkeeper.login(&users, from(1), b"bob", b"x").unwrap_err();
+        let refused = doorkeeper.login(&users, false, from(1), b"bob", b"x").unwrap_err();
         assert_eq!(refused, Refusal::UnknownUser);
     }
-    let login = |n| doorkeeper.login(&users, from(n), b"alice", b"secret").map(|i| i.name);
+    let login = |n| doorkeeper.login(&users, false, from(n), b"alice", b"secret").map(|i| i.name);
     assert_eq!(login(1), Err(Refusal::Throttled));
     assert!(login(2).is_ok(), "others are not concerned");
 }
@@ -54,7 +59,7 @@ fn after_many_refusals_the_right_password_is_not_looked_at() {
 fn nobody_is_somebody() {
     let hash = PasswordHash::new(NOBODY).unwrap();
     let parameters = |hash: &PasswordHash| (hash.algorithm, hash.params.clone());
-    let fresh = users().0["alice"].password.clone();
+    let fresh = hash_of_alice();
     let fresh = PasswordHash::new(&fresh).unwrap();
     assert_eq!(parameters(&hash), parameters(&fresh), "it must take as long");
     assert_eq!(hash.hash.map(|h| h.len()), fresh.hash.map(|h| h.len()));
@@ -81,7 +86,7 @@ impl Drop for Temporary {
 
 #[test]
 fn a_file_is_read_and_written() {
-    let hash = &users().0["alice"].password;
+    let hash = hash_of_alice();
     let text = format!(
         "[alice]\npassword = \"{hash}\"\ndevices = \"eth*\"\nsnaplen = 96\n\n\
          [\"bob@example\"]\npassword = \"{hash}\"\n"
@@ -99,10 +104,15 @@ fn a_file_is_read_and_written() {
 
 #[test]
 fn files_with_mistakes_let_nobody_in() {
-    let hash = &users().0["alice"].password;
+    let hash = hash_of_alice();
     let expensive = hash.replace("m=19456", "m=4000000");
     for (text, reason) in [
-        ("[alice]\n".to_owned(), "line 1: missing field `password`"),
+        ("[alice]\n".to_owned(), "alice: expected password, certificate = true or pam = true"),
+        ("[alice]\npassword = true\n".to_owned(), "line 2: invalid type"),
+        (format!("[alice]\npassword = \"{hash}\"\npam = true\n"), "one of them is meant"),
+        ("[Alice]\ncertificate = true\n".to_owned(), "in small letters"),
+        ("[\"*\"]\ncertificate = true\npam = true\n".to_owned(), "for pam = true only"),
+        (format!("[\"*\"]\npassword = \"{hash}\"\n"), "for pam = true only"),
         ("[alice]\npassword = \"secret\"\n".to_owned(), "alice: password: "),
         ("[alice]\npassword = \"$1$abc$abcdefgh\"\n".to_owned(), "alice: password: "),
         (format!("[alice]\npassword = \"{expensive}\"\n"), "more than 262144 kB"),
@@ -125,11 +135,60 @@ fn files_with_mistakes_let_nobody_in() {
 fn a_file_that_others_can_read_lets_nobody_in() {
     use std::os::unix::fs::PermissionsExt;
 
-    let hash = &users().0["alice"].password;
+    let hash = hash_of_alice();
     let file = Temporary::new("open", &format!("[alice]\npassword = \"{hash}\"\n"));
     for mode in [0o640, 0o604, 0o620, 0o666] {
         fs::set_permissions(&file.0, fs::Permissions::from_mode(mode)).unwrap();
         let error = Users::read(&file.0).unwrap_err().to_string();
         assert!(error.contains("chmod 600"), "{error}");
     }
+}
+
+#[test]
+fn each_user_comes_in_as_the_file_says_and_no_other_way() {
+    let hash = hash_of_alice();
+    let text = format!(
+        "[alice]\npassword = \"{hash}\"\n[bob]\ncertificate = true\nsnaplen = 96\n\
+         [carol]\npam = true\nsnaplen = 64\n[\"*\"]\npam = true\nsnaplen = 32\n\
+         [dora]\npassword = \"{hash}\"\ncertificate = true\n"
+    );
+    let file = Temporary::new("kinds", &text);
+    let users = Users::read(&file.0).unwrap();
+    let ways =
+        |name: &str| [By::Password, By::Certificate, By::Pam].map(|by| users.allow(name, by, true));
+    assert_eq!(ways("alice"), [true, false, false]);
+    assert_eq!(ways("bob"), [false, true, false]);
+    assert_eq!(ways("carol"), [false, false, true]);
+    assert_eq!(ways("dora"), [true, true, false]);
+    assert_eq!(ways("somebody"), [false, false, true], "whom PAM has let in");
+    assert!(!users.allow("somebody", By::Pam, false) && !users.allow("carol", By::Pam, false));
+
+    let bob = users.of_certificate("bob").unwrap();
+    assert_eq!((bob.by, bob.rights.snaplen), (By::Certificate, Some(96)));
+    for name in ["alice", "carol", "*", "somebody", ""] {
+        assert!(users.of_certificate(name).is_none(), "{name}");
+    }
+    assert_eq!(users.of_account("carol").snaplen, Some(64));
+    assert_eq!(users.of_account("somebody").snaplen, Some(32));
+
+    let doorkeeper = Doorkeeper::default();
+    let login = |name: &[u8]| {
+        doorkeeper.login(&users, false, from(1), name, b"secret").map(|identity| identity.name)
+    };
+    assert_eq!(login(b"bob"), Err(Refusal::NoPassword));
+    assert_eq!(login(b"carol"), Err(Refusal::NoPassword));
+    assert_eq!(login(b"*"), Err(Refusal::NoPassword));
+    assert_eq!(login(b"dora"), Ok("dora".to_owned()));
+}
+
+#[test]
+fn with_accounts_of_the_system_refusals_take_whole_steps() {
+    let (doorkeeper, users) = (Doorkeeper::default(), users());
+    for name in [&b"alice"[..], b"alice\0", b"bob"] {
+        let since = Instant::now();
+        assert!(doorkeeper.login(&users, true, from(1), name, b"wrong").is_err());
+        let took = since.elapsed();
+        assert!(took >= REFUSAL && took < REFUSAL + REFUSAL / 2, "{took:?}");
+    }
+    assert!(doorkeeper.login(&users, true, from(1), b"alice", b"secret").is_ok());
 }

@@ -12,7 +12,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::allow::AllowList;
-use crate::auth::UserCommand;
+#[cfg(target_os = "linux")]
+use crate::auth::HelperArgs;
+use crate::auth::{Names, UserCommand};
 use crate::devices::Rules;
 use crate::limits::cpu::Percent;
 use crate::limits::rate::Rate;
@@ -21,7 +23,7 @@ use crate::peers::{Peer, PeerList};
 use crate::preselect::Preselect;
 use crate::tls::InitArgs;
 use crate::transport::{Options, Threads};
-use values::{milliseconds, nice, preselect, rate, seconds, threads, udpstr_mtu, user};
+use values::{milliseconds, nice, preselect, rate, seconds, service, threads, udpstr_mtu, user};
 
 pub use values::Replay;
 pub(crate) use values::filter;
@@ -85,6 +87,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Have the daemon read its configuration again, and say what changed
     Reload(SocketArgs),
+    /// Answer the daemon that started this process
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    PamHelper(HelperArgs),
 }
 
 /// What TLS needs.
@@ -164,10 +170,27 @@ pub struct Cli {
     #[arg(long, value_name = "FILE")]
     pub tls_client_ca: Option<PathBuf>,
 
-    /// Let in those that this file names, with their passwords (rpcapd user add). Only its owner may
-    /// be able to read it
+    /// Let in those that this file names, with their passwords, or with certificates that
+    /// --tls-client-ca takes (rpcapd user add). Only its owner may be able to read it
     #[arg(long, value_name = "FILE")]
     pub users: Option<PathBuf>,
+
+    /// Let in accounts of this host, with their passwords (PAM). Names that the file of users has
+    /// are let in as it says only. Linux only
+    #[arg(long)]
+    pub pam: bool,
+
+    /// Accounts that --pam lets in, separated by commas. Root has to be named
+    #[arg(long, value_name = "NAMES")]
+    pub pam_users: Option<Names>,
+
+    /// Groups whose members --pam lets in, separated by commas
+    #[arg(long, value_name = "NAMES")]
+    pub pam_groups: Option<Names>,
+
+    /// The service of --pam: a file in /etc/pam.d
+    #[arg(long, value_name = "NAME", value_parser = service, default_value = "rpcapd")]
+    pub pam_service: String,
 
     /// Take passwords over connections that are not encrypted, where others can read them
     #[arg(long)]

@@ -66,6 +66,15 @@ pub(crate) fn filter(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// A service of PAM, which is the name of a file.
+pub(super) fn service(name: &str) -> Result<String, String> {
+    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    match name.chars().all(is_part) && !name.starts_with(['.', '-']) && !name.is_empty() {
+        true => Ok(name.to_owned()),
+        false => Err("expected a name of a to z, 0 to 9, \".\", \"_\" and \"-\"".to_owned()),
+    }
+}
+
 /// A user of this host.
 #[cfg(unix)]
 pub(super) fn user(name: &str) -> Result<String, String> {

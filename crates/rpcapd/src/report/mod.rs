@@ -76,6 +76,8 @@ pub struct Session {
     pub authenticated: bool,
     /// The name under which it was, if it gave one.
     pub user: Option<String>,
+    /// How it proved that: password, certificate or pam.
+    pub by: Option<String>,
     /// The capture that runs.
     pub capture: Option<Capture>,
 }
@@ -247,7 +249,8 @@ impl Session {
             collector: entry.called.as_ref().map(|peer| peer.to_string()),
             since: unix(entry.since),
             authenticated: seen.authenticated,
-            user: seen.user.clone(),
+            user: seen.identity.as_ref().map(|(name, _)| name.clone()),
+            by: seen.identity.as_ref().map(|(_, by)| by.to_string()),
             capture: seen.capture.as_ref().map(Capture::new),
         }
     }

@@ -201,6 +201,7 @@ mod tests {
                 since: 1_000_030,
                 authenticated: true,
                 user: Some("alice".to_owned()),
+                by: Some("password".to_owned()),
                 capture: Some(capture),
             }],
             limits: crate::report::Limits { memory: 5, refused: 2, cpu_level: 3 },

@@ -14,7 +14,7 @@ use rpcap_proto::session::{Action, Config, DaemonSession, EndReason, Next, Note,
 use rpcap_proto::wire::{ErrorCode, Stats, write_error};
 
 use crate::active::Callers;
-use crate::auth::Doorkeeper;
+use crate::auth::{By, Doorkeeper, Identity};
 use crate::config;
 use crate::control::{Control, ReadResult};
 use crate::devices::shown;
@@ -27,6 +27,7 @@ use crate::pump::{Event, Running};
 use crate::sessions::{Ending, Entry, Sessions};
 use crate::settings::{Current, Terms};
 use crate::tls::{self, Tls};
+use tracing::field::{DisplayValue, display};
 use zeroize::Zeroizing;
 
 /// What all sessions share.
@@ -71,8 +72,9 @@ pub fn serve(control: Control, terms: Terms, entry: &Entry, shared: &Shared) -> 
     let end = session.run().unwrap_or_else(End::Connection);
     session.end_capture(false);
     let seconds = began.elapsed().as_secs();
-    let Session { user, captures, packets, .. } = &session;
-    tracing::info!(%peer, user, seconds, captures, packets, "session ended: {end}");
+    let Session { captures, packets, .. } = &session;
+    let (user, by) = (session.user(), session.by());
+    tracing::info!(%peer, user, by, seconds, captures, packets, "session ended: {end}");
     session.control.farewell();
     if let End::Session(reason) = &end
         && !matches!(reason, EndReason::Closed { .. } | EndReason::Eof)
@@ -138,8 +140,11 @@ struct Session<'a> {
     machine: DaemonSession,
     epoch: Instant,
     running: Option<Capturing>,
-    /// The name under which the client was accepted, if it gave one, as it can be logged.
-    user: Option<String>,
+    /// Who the client's certificate says it is, until its AUTH says as whom it comes.
+    certified: Option<Identity>,
+    /// The name under which the client was accepted, if it has one, as it can be logged, and how it
+    /// proved it.
+    user: Option<(String, By)>,
     /// Captures so far whose datagrams were sealed.
     sealed: u32,
     /// Captures that are over, and the packets that were sent of them.
@@ -174,6 +179,7 @@ impl<'a> Session<'a> {
             machine: DaemonSession::new(config, Duration::ZERO),
             epoch: Instant::now(),
             running: None,
+            certified: None,
             user: None,
             sealed: 0,
             captures: 0,
@@ -192,7 +198,12 @@ impl<'a> Session<'a> {
 
     /// The name under which the client was accepted, as it can be logged.
     fn user(&self) -> Option<&str> {
-        self.user.as_deref()
+        self.user.as_ref().map(|(name, _)| name.as_str())
+    }
+
+    /// How it proved it.
+    fn by(&self) -> Option<DisplayValue<By>> {
+        self.user.as_ref().map(|(_, by)| display(*by))
     }
 
     fn now(&self) -> Duration {
@@ -253,8 +264,33 @@ impl<'a> Session<'a> {
             }
             self.machine.require_tls();
         }
+        if self.greeted_by.take().is_some() {
+            // The first that it says, so the handshake is over.
+            let name = self.control.certified_name();
+            let settings = self.shared.settings.get();
+            self.certified = name.and_then(|name| settings.users.of_certificate(&name));
+            if self.certified.is_some() {
+                self.machine.permit_null();
+            }
+        }
         self.machine.receive(bytes);
         Ok(())
+    }
+
+    /// Lets the client in as somebody, unless a reload has taken that away meanwhile: it either finds
+    /// the name in the list of sessions, or is seen here.
+    fn accept(&mut self, identity: Identity) {
+        let Identity { name, by, rights } = identity;
+        let peer = self.control.peer;
+        let user = shown(&name);
+        tracing::info!(%peer, user, %by, "client accepted");
+        self.entry.authenticated(Some((name.clone(), by)));
+        let settings = self.shared.settings.get();
+        if !settings.users.allow(&name, by, settings.cli.pam) {
+            self.entry.end(Ending::Unwanted);
+        }
+        self.user = Some((user, by));
+        self.terms.rights = rights;
     }
 
     /// Tells the client of a capture that ended by itself.
@@ -281,8 +317,8 @@ impl<'a> Session<'a> {
         // A message of the ended capture is not one of the next.
         while self.events.try_recv().is_ok() {}
         let peer = self.control.peer;
-        let user = self.user();
-        tracing::info!(%peer, user, device, "capture ended: seconds={seconds:.3} {}", self.last);
+        let (user, by) = (self.user(), self.by());
+        tracing::info!(%peer, user, by, device, "capture ended: seconds={seconds:.3} {}", self.last);
     }
 
     fn perform(&mut self, action: Action) {
@@ -331,14 +367,13 @@ impl<'a> Session<'a> {
             let text = "Authentication failed; passwords are taken over encrypted connections only";
             return self.machine.authenticated(Err(text), self.now());
         }
-        let users = &self.terms.settings.users;
+        // Those of now: somebody may have been taken out since the session began.
+        let settings = self.shared.settings.get();
+        let (users, pam) = (&settings.users, settings.cli.pam);
         let shown = shown(&String::from_utf8_lossy(user));
-        match self.shared.doorkeeper.login(users, peer.ip(), user, password) {
+        match self.shared.doorkeeper.login(users, pam, peer.ip(), user, password) {
             Ok(identity) => {
-                self.entry.authenticated(Some(&identity.name));
-                self.user = Some(shown.clone());
-                self.terms.rights = identity.rights;
-                tracing::info!(%peer, user = shown, "client accepted");
+                self.accept(identity);
                 self.machine.authenticated(Ok(()), self.now());
             }
             Err(reason) => {
@@ -349,13 +384,16 @@ impl<'a> Session<'a> {
     }
 
     /// What peers said is quoted, so that it cannot look like anything else in the line.
-    fn log(&self, note: &Note) {
+    fn log(&mut self, note: &Note) {
         let peer = self.control.peer;
         match note {
-            Note::Authenticated => {
-                self.entry.authenticated(None);
-                tracing::info!(%peer, "client accepted without a name");
-            }
+            Note::Authenticated => match self.certified.take() {
+                Some(identity) => self.accept(identity),
+                None => {
+                    self.entry.authenticated(None);
+                    tracing::info!(%peer, "client accepted without a name");
+                }
+            },
             Note::AuthRefused(text) => tracing::warn!(%peer, text, "client refused"),
             Note::PeerError(text) => tracing::warn!(%peer, text, "peer reports an error"),
             Note::Refused(code, text) => tracing::warn!(%peer, ?code, text, "request refused"),

@@ -112,7 +112,7 @@ impl Session<'_> {
             );
         }
         tracing::info!(
-            %peer, user = self.user(), device, snaplen, promisc = start.promisc,
+            %peer, user = self.user(), by = self.by(), device, snaplen, promisc = start.promisc,
             filter = start.filter.instructions().len(), program = one_line(&start.filter),
             data = ?start.data, encrypted, udpstr, sampling = ?start.sampling, ring = capture.ring_bytes(),
             "capture started"
@@ -189,7 +189,8 @@ impl Session<'_> {
         let length = program.instructions().len();
         running.gauge.set_filter_length(length);
         tracing::info!(
-            peer = %self.control.peer, user = self.user(), device = &*running.gauge.device,
+            peer = %self.control.peer, user = self.user(), by = self.by(),
+            device = &*running.gauge.device,
             filter = length, program = one_line(program), "filter changed"
         );
         Ok(())

@@ -172,6 +172,14 @@ pub fn seal(connection: &ServerConnection, capture: u32) -> Option<(Secret, Ciph
     Some((Secret::new(secret), cipher))
 }
 
+/// What the certificate of the peer, which was found to be good, calls it: the first DNS name of its
+/// subjectAltName, in small letters. The subject's common name says whatever it likes (RFC 9525).
+pub fn name_of(connection: &ServerConnection) -> Option<String> {
+    let certificate = connection.peer_certificates()?.first()?;
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+    certificate.valid_dns_names().next().map(str::to_ascii_lowercase)
+}
+
 /// Feeds what came from a socket into a connection.
 pub fn take(connection: &mut ServerConnection, from: &mut impl Read) -> io::Result<usize> {
     let n = connection.read_tls(from)?;
