@@ -233,7 +233,7 @@ fn measure(
                 notes.push(format!("CPU time by {}; {rounds} rounds", sample.method));
             }
             let mut tables = vec![report::cpu_table(&rows)];
-            if rows.iter().any(|row| row.load.data == Data::Tls) {
+            if rows.iter().any(|row| row.load.data.is_encrypted()) {
                 let speeds = Speeds::measure(bench.daemon_core)?;
                 notes.push(speeds.to_string());
                 tables.push(report::cipher_table(&rows, &speeds));

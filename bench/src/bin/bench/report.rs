@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::cipher::Speeds;
 use crate::impact::{Impact, ImpactRow};
 use crate::modes::{Peak, Row};
-use crate::subject::{Data, Sample};
+use crate::subject::Sample;
 use crate::syscalls::Calls;
 
 /// What is written where there is nothing to compare with.
@@ -110,6 +110,7 @@ pub(crate) fn cpu_table(rows: &[Row]) -> String {
 pub(crate) fn cipher_table(rows: &[Row], speeds: &Speeds) -> String {
     let mut table = Table::new([
         "packets",
+        "by",
         "suite",
         ">bytes/packet",
         ">CPU µs/packet: plain",
@@ -117,11 +118,11 @@ pub(crate) fn cipher_table(rows: &[Row], speeds: &Speeds) -> String {
         ">encrypted",
         ">encrypted / (plain + cipher)",
     ]);
-    for row in rows.iter().filter(|row| row.load.data == Data::Tls) {
+    for row in rows.iter().filter(|row| row.load.data.is_encrypted()) {
         let suite = row.samples.iter().find_map(|s| s.drained.suite.clone()).unwrap_or_default();
         let bytes = row.median(|s| s.drained.wire_bytes as f64 / s.drained.packets.max(1) as f64);
         let plain = rows.iter().find(|r| {
-            r.load.data == Data::Tcp
+            r.load.data == row.load.data.plain()
                 && r.subject.name == row.subject.name
                 && r.load.workload == row.load.workload
         });
@@ -130,6 +131,7 @@ pub(crate) fn cipher_table(rows: &[Row], speeds: &Speeds) -> String {
         let encrypted = row.median(Sample::micros_per_packet);
         table.row([
             row.load.workload.to_string(),
+            row.load.data.name().to_owned(),
             suite,
             format!("{bytes:.0}"),
             format!("{plain:.3}"),

@@ -51,6 +51,8 @@ pub(crate) enum Data {
     Udpstr,
     /// PACKET messages on a stream that is encrypted.
     Tls,
+    /// Datagrams of packets that share them, encrypted.
+    Sealed,
 }
 
 impl Data {
@@ -61,6 +63,23 @@ impl Data {
             Self::Classic => "UDP",
             Self::Udpstr => "udpstr",
             Self::Tls => "TLS",
+            Self::Sealed => "sealed udpstr",
+        }
+    }
+}
+
+impl Data {
+    /// Whether packets are encrypted.
+    pub(crate) fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Sealed)
+    }
+
+    /// The same way without that.
+    pub(crate) fn plain(self) -> Self {
+        match self {
+            Self::Tls => Self::Tcp,
+            Self::Sealed => Self::Udpstr,
+            plain => plain,
         }
     }
 }
@@ -71,7 +90,7 @@ impl Subject {
         match data {
             Data::Tcp | Data::Classic => true,
             Data::Udpstr => self.udpstr,
-            Data::Tls => self.tls,
+            Data::Tls | Data::Sealed => self.tls,
         }
     }
 }
@@ -252,10 +271,10 @@ impl Bench {
                 _ if !subject.udpstr => &[][..],
                 Data::Tcp | Data::Tls => &[],
                 Data::Classic => &["-t", "0"],
-                Data::Udpstr => &["-t", "1472"],
+                Data::Udpstr | Data::Sealed => &["-t", "1472"],
             })
             .args(subject.dry_run.then_some("-y"))
-            .args(if data == Data::Tls { self.certificate.options() } else { Vec::new() })
+            .args(if data.is_encrypted() { self.certificate.options() } else { Vec::new() })
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -283,8 +302,12 @@ impl Bench {
             Data::Tcp => &mut command,
             Data::Classic => command.arg("--udp"),
             Data::Udpstr => command.args(["--udp", "--udpstr"]),
-            Data::Tls => command.arg("--tls").arg(self.certificate.file("cert.pem")),
+            Data::Tls => &mut command,
+            Data::Sealed => command.args(["--udp", "--udpstr"]),
         };
+        if load.data.is_encrypted() {
+            command.arg("--tls").arg(self.certificate.file("cert.pem"));
+        }
         if load.latency {
             command.arg("--latency");
         }

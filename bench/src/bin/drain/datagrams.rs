@@ -12,6 +12,7 @@ use bench::Drained;
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{RcvBufForce, UdpGroSegment};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, recvmmsg, setsockopt};
+use rpcap_proto::sealed::Opener;
 use rpcap_proto::udpstr::{self, Unpacker};
 use rpcap_proto::wire::PacketMessage;
 
@@ -48,7 +49,12 @@ impl Datagrams {
     }
 
     /// Reads until nothing more comes after the capture's end.
-    pub(crate) fn read(&self, cli: &Cli, progress: &Progress) -> anyhow::Result<Drained> {
+    pub(crate) fn read(
+        &self,
+        cli: &Cli,
+        progress: &Progress,
+        mut opener: Option<Opener>,
+    ) -> anyhow::Result<Drained> {
         let mut count = Count::new(cli);
         let mut unpacker = Unpacker::new(cli.snaplen);
         let mut buffer = vec![0; MESSAGES * MESSAGE];
@@ -57,6 +63,10 @@ impl Datagrams {
             match self.read_some(&mut buffer, |datagram| {
                 count.done.datagrams += 1;
                 count.done.wire_bytes += datagram.len() as u64;
+                let datagram = match &mut opener {
+                    None => datagram,
+                    Some(opener) => opener.open(datagram)?,
+                };
                 if datagram.get(1) == Some(&udpstr::TYPE) {
                     unpacker.datagram(datagram, |header, data| count.packet(&header, data));
                 } else if let Some(message) = PacketMessage::read(datagram, cli.snaplen)? {

@@ -81,8 +81,8 @@ struct Cli {
     #[arg(long, requires = "udp")]
     udpstr: bool,
 
-    /// Encrypt, and trust the daemon that has this certificate
-    #[arg(long, value_name = "FILE", conflicts_with = "udp")]
+    /// Encrypt, and trust the daemon that has this certificate; with --udpstr, datagrams are sealed
+    #[arg(long, value_name = "FILE")]
     tls: Option<PathBuf>,
 
     /// Say how long packets took, and the number in the last one
@@ -162,13 +162,14 @@ fn main() -> anyhow::Result<()> {
                 .context("opening the data connection")?,
         ),
     };
-    let suite = stream.as_ref().and_then(Stream::suite);
+    let suite = control.stream.suite();
+    let opener = control.stream.opener();
 
     let progress = Progress::default();
     let drained = thread::scope(|scope| -> anyhow::Result<Drained> {
         let reader = scope.spawn(|| match (stream, datagrams) {
             (Some(stream), _) => read(stream, &cli, &progress),
-            (None, Some(datagrams)) => datagrams.read(&cli, &progress),
+            (None, Some(datagrams)) => datagrams.read(&cli, &progress, opener),
             (None, None) => bail!("no data connection"),
         });
         println!("ready");
@@ -212,6 +213,9 @@ fn start_request(cli: &Cli, port: u16) -> StartRequest {
     }
     if cli.udpstr {
         flags = flags | StartFlags::UDPSTR;
+    }
+    if cli.tls.is_some() {
+        flags = flags | StartFlags::SEALED;
     }
     let all = Instruction { code: RET_K, jt: 0, jf: 0, k: cli.snaplen };
     StartRequest {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use rpcap_proto::sealed::{Cipher, EXPORTER_LABEL, Opener, Secret, exporter_context};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -52,6 +53,15 @@ impl Stream {
     pub(crate) fn suite(&self) -> Option<String> {
         let Self::Encrypted(stream) = self else { return None };
         stream.conn.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()))
+    }
+
+    /// What opens the datagrams of the first capture, which are sealed.
+    pub(crate) fn opener(&self) -> Option<Opener> {
+        let Self::Encrypted(stream) = self else { return None };
+        let cipher = Cipher::of_suite(stream.conn.negotiated_cipher_suite()?.suite().into())?;
+        let context = exporter_context(0);
+        let secret = stream.conn.export_keying_material([0; 32], EXPORTER_LABEL, Some(&context));
+        Some(Opener::new(Secret::new(secret.ok()?), cipher))
     }
 
     fn counted(&self) -> &Counted {
