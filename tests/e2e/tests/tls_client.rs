@@ -264,7 +264,7 @@ fn openssl_is_no_daemon() {
     let Some(lab) = Lab::with(needs) else { return };
     let ca = Ca::new(&lab, "ca");
     let pair = ca.vouch("web", &["127.0.0.1"]);
-    let old = ["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"];
+    let old = ["-tls1_1", "-cipher", "ALL:@SECLEVEL=0", "-www"];
     for (arguments, expected) in [
         (&["-www"][..], "did not answer the request to authenticate within 2s"),
         (&old, "127.0.0.1:PORT: it refuses to go on (ProtocolVersion)"),
