@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::tls::{Fingerprint, Tls, TlsFailure};
+use crate::tls::{self, Fingerprint, Tls, TlsFailure};
 
 /// A connection with an agent.
 #[derive(Debug)]
@@ -55,6 +55,19 @@ impl Link {
     /// Whether nobody on the way can read it.
     pub fn is_encrypted(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+
+    /// Bytes that only this end and the agent know; see
+    /// [`Client::export_keying_material`](crate::client::Client::export_keying_material).
+    pub fn export_keying_material<const N: usize>(
+        &self,
+        label: &[u8],
+        context: &[u8],
+    ) -> Option<[u8; N]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => tls::export(stream.get_ref().1, label, context),
+        }
     }
 
     /// The agent's certificate, with those behind it that vouch for it.

@@ -40,7 +40,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, ProtocolVersion, RootCertStore};
 
 pub use self::failure::TlsFailure;
 pub use self::fingerprint::{Fingerprint, NoFingerprint};
@@ -174,6 +174,18 @@ impl Tls {
             Err(_) => Ok(ServerName::IpAddress(address.into())),
         }
     }
+}
+
+/// See [`crate::client::Client::export_keying_material`].
+pub(crate) fn export<const N: usize>(
+    connection: &ClientConnection,
+    label: &[u8],
+    context: &[u8],
+) -> Option<[u8; N]> {
+    if connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+        return None;
+    }
+    connection.export_keying_material([0; N], label, Some(context)).ok()
 }
 
 fn file(path: &Path, reason: impl ToString) -> TlsError {

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConnection, ProtocolVersion};
 
 use super::{Tls, TlsFailure};
 use crate::client::is_timeout;
@@ -142,10 +142,7 @@ impl TlsStream {
 
     /// See [`crate::client::Client::export_keying_material`].
     pub(crate) fn export<const N: usize>(&self, label: &[u8], context: &[u8]) -> Option<[u8; N]> {
-        if self.connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
-            return None;
-        }
-        self.connection.export_keying_material([0; N], label, Some(context)).ok()
+        super::export(&self.connection, label, context)
     }
 
     /// Reads from the socket, after all that came before was looked at.
