@@ -152,6 +152,30 @@ fn who_is_not_trusted_and_why() {
     daemon.finish();
 }
 
+/// What the system trusts is what counts if nothing else is said.
+#[test]
+fn the_system_says_whom_it_trusts() {
+    let Some(lab) = Lab::new() else { return };
+    let ca = Ca::new(&lab, "ca");
+    let pair = ca.vouch("daemon", &["localhost"]);
+    let daemon = Daemon::start_with(&lab, &[&["-n"], &pair.tls()[..]].concat());
+    let url = format!("rpcaps://localhost:{}", daemon.address().port());
+    let devices = |file: &str| {
+        let mut command = lab.rpcap();
+        command.args(["devices", &url]).env("SSL_CERT_FILE", file).env("SSL_CERT_DIR", "/nowhere");
+        command
+    };
+    assert!(run(&mut devices(&ca.cert)).lines().any(|line| line.starts_with("b0 ")));
+    let empty = lab.path("empty.pem");
+    std::fs::write(&empty, "").expect("a file");
+    let mut client = Process::start(&mut devices(empty.to_str().expect("a path of ours")));
+    assert_eq!(client.wait().code(), Some(1));
+    let said = client.stderr();
+    assert!(said.starts_with("rpcap: this system has no certificates to trust"), "{said}");
+    assert!(said.trim_end().ends_with("; name a CA or a fingerprint"), "{said}");
+    daemon.finish();
+}
+
 #[test]
 fn tls_and_none_meet() {
     let Some(lab) = Lab::with_peers() else { return };
@@ -264,7 +288,7 @@ fn openssl_is_no_daemon() {
     let Some(lab) = Lab::with(needs) else { return };
     let ca = Ca::new(&lab, "ca");
     let pair = ca.vouch("web", &["127.0.0.1"]);
-    let old = ["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"];
+    let old = ["-tls1_1", "-cipher", "ALL:@SECLEVEL=0", "-www"];
     for (arguments, expected) in [
         (&["-www"][..], "did not answer the request to authenticate within 2s"),
         (&old, "127.0.0.1:PORT: it refuses to go on (ProtocolVersion)"),

@@ -70,11 +70,8 @@ impl Keeping {
 
 /// Says what is dangerous about a policy.
 pub(super) fn warn(policy: &Policy, journal: &Journal) {
-    if policy.is_insecure() {
-        journal.warn(
-            "WARNING: [tls] insecure: nobody knows who the agents are. Whoever is on the way can \
-             read and change everything, passwords as well.",
-        );
+    for warning in policy.warnings() {
+        journal.warn(&warning);
     }
 }
 

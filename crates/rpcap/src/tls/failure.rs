@@ -7,6 +7,10 @@ use rpcap_proto::session::{ClientSession, Event};
 use rustls::{AlertDescription, CertificateError, Error as TlsLibraryError, InvalidMessage};
 
 use super::Fingerprint;
+use crate::text::harmless;
+
+/// Names of a certificate that are shown.
+const NAMES: usize = 5;
 
 /// What can go wrong with TLS, as seen from this end.
 #[derive(Debug, thiserror::Error)]
@@ -194,14 +198,9 @@ fn explain(error: &CertificateError) -> String {
             "nobody who is trusted vouches for it".to_owned()
         }
         E::ApplicationVerificationFailure => "it is not one of those that were named".to_owned(),
-        E::NotValidForNameContext { expected, presented } => format!(
-            "it is for {}, not for {}",
-            match presented.is_empty() {
-                true => "no host (subjectAltName)".to_owned(),
-                false => presented.iter().map(|n| bare(n)).collect::<Vec<_>>().join(", "),
-            },
-            expected.to_str(),
-        ),
+        E::NotValidForNameContext { expected, presented } => {
+            format!("it is for {}, not for {}", names(presented), expected.to_str(),)
+        }
         E::ExpiredContext { time, not_after } => {
             format!("it expired {} ago", days(time.as_secs().saturating_sub(not_after.as_secs())))
         }
@@ -213,6 +212,20 @@ fn explain(error: &CertificateError) -> String {
             "it is one of a CA, which only its fingerprint can vouch for".to_owned()
         }
         other => other.to_string(),
+    }
+}
+
+/// The names of a certificate, which are the peer's own words, and as many as it likes.
+fn names(presented: &[String]) -> String {
+    let shown = presented.iter().take(NAMES).map(|name| {
+        // What is longer is no name of a host.
+        harmless(bare(name).chars().take(253).collect::<String>().as_bytes())
+    });
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match presented.len() {
+        0 => "no host (subjectAltName)".to_owned(),
+        n if n > NAMES => format!("{shown} and {} more", n - NAMES),
+        _ => shown,
     }
 }
 
@@ -238,5 +251,33 @@ fn alert(alert: &AlertDescription) -> String {
             format!("it does not take this client's certificate ({alert:?})")
         }
         other => format!("it refuses to go on ({other:?})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_a_certificate_are_strangers_words() {
+        let name = |text: &str| format!("DnsName({text:?})");
+        assert_eq!(names(&[name("a.example"), name("b\u{1b}[31m")]), "a.example, b\\u{1b}[31m");
+        assert_eq!(names(&["x\ny".to_owned()]), "x\\ny");
+        let long = names(&["x".repeat(60_000)]);
+        assert_eq!(long.len(), 253);
+        let many: Vec<_> = (0..1000).map(|n| name(&format!("h{n}"))).collect();
+        assert_eq!(names(&many), "h0, h1, h2, h3, h4 and 995 more");
+        assert_eq!(names(&[]), "no host (subjectAltName)");
+    }
+
+    #[test]
+    fn what_is_no_tls_may_be_a_refusal() {
+        let error = [0, 1, 0, 10, 0, 0, 0, 3, b'n', b'o', 7];
+        let said = TlsFailure::plain(&error);
+        assert!(said.is_refusal());
+        assert_eq!(said.to_string(), "it says, before any TLS: no\\u{7}");
+        for cut in 0..error.len() {
+            assert!(matches!(TlsFailure::plain(&error[..cut]), TlsFailure::Plain), "{cut}");
+        }
     }
 }

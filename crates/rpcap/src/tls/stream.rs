@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rpcap_proto::sealed::{Cipher, Secret};
+use rustls::ClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConnection, ProtocolVersion};
 
 use super::{Tls, TlsFailure};
 use crate::client::is_timeout;
@@ -24,8 +24,8 @@ pub struct TlsStream {
     /// What came from the socket, and where in it the rest begins that was not looked at yet.
     raw: Vec<u8>,
     rest: Range<usize>,
-    /// What went wrong behind bytes that were still good.
-    failed: Option<io::Error>,
+    /// What came is no TLS any more. The library remembers why.
+    broken: bool,
 }
 
 impl TlsStream {
@@ -40,7 +40,7 @@ impl TlsStream {
     ) -> Result<Self, TlsFailure> {
         let connection = Box::new(ClientConnection::new(Arc::clone(tls.config()), name)?);
         let raw = vec![0; room];
-        let mut stream = Self { connection, socket, raw, rest: 0..0, failed: None };
+        let mut stream = Self { connection, socket, raw, rest: 0..0, broken: false };
         stream.socket.set_write_timeout(Some(time.max(Duration::from_millis(1))))?;
         stream.greet(time)?;
         stream.socket.set_read_timeout(None)?;
@@ -90,36 +90,35 @@ impl TlsStream {
                     n += more;
                     continue;
                 }
+                // Whatever it is, it is met again.
+                Err(_) if n > 0 && (self.broken || self.rest.is_empty()) => break,
+                // What was good is read by now.
+                Err(_) if self.broken => return Err(self.failure()),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                // It is met again.
-                Err(_) if n > 0 => break,
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                     return Err(TlsFailure::CutOff.into());
                 }
                 Err(e) => return Err(e),
             }
-            // What was good is read by now.
-            match self.failed.take() {
-                Some(error) if n > 0 => {
-                    self.failed = Some(error);
-                    break;
-                }
-                Some(error) => return Err(error),
-                None => {}
-            }
             if self.rest.is_empty() {
-                if n > 0 {
-                    break;
-                }
                 if waited {
                     return Ok(None);
                 }
                 self.fill()?;
                 waited = true;
             }
-            self.failed = self.step().err().map(io::Error::from);
+            self.broken = self.step().is_err();
         }
         Ok(Some(n))
+    }
+
+    /// Why nothing more can be read.
+    fn failure(&mut self) -> io::Error {
+        let failure = match self.connection.process_new_packets() {
+            Err(error) => error.into(),
+            Ok(_) => TlsFailure::CutOff,
+        };
+        failure.into()
     }
 
     /// Sends all of these bytes.
@@ -144,10 +143,7 @@ impl TlsStream {
 
     /// See [`crate::client::Client::export_keying_material`].
     pub(crate) fn export<const N: usize>(&self, label: &[u8], context: &[u8]) -> Option<[u8; N]> {
-        if self.connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
-            return None;
-        }
-        self.connection.export_keying_material([0; N], label, Some(context)).ok()
+        super::export(&self.connection, label, context)
     }
 
     /// See [`super::seal`].

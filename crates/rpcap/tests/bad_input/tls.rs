@@ -408,3 +408,27 @@ fn both_ends_derive_the_same_keys() {
     assert!(!plain.is_encrypted());
     assert_eq!(plain.export_keying_material::<32>(label, context), None);
 }
+
+/// It may come before anything is asked, and with the end of the connection behind it.
+#[test]
+fn what_broke_a_session_is_told_when_something_is_asked() {
+    let identity = Identity::new(&version::TLS13);
+    let tls = identity.trusted();
+    let (told, sent) = std::sync::mpsc::channel();
+    let endpoint = serve(move |socket| {
+        let mut stream = identity.accept(socket);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).unwrap();
+        }
+        stream.sock.write_all(&[23, 3, 3, 0, 40]).unwrap();
+        stream.sock.write_all(&[0; 40]).unwrap();
+        stream.sock.shutdown(Shutdown::Write).unwrap();
+        told.send(()).unwrap();
+        while matches!(stream.sock.read(&mut [0; 64]), Ok(1..)) {}
+    });
+    let mut client = Client::connect_tls(&endpoint, &tls, PATIENCE).unwrap();
+    sent.recv().unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    let error = client.authenticate(&Credentials::Null).unwrap_err();
+    assert!(error.to_string().contains("cannot decrypt"), "{error}");
+}

@@ -133,9 +133,19 @@ impl Policy {
         self.tls.as_ref()
     }
 
-    /// Whether all agents are trusted, whatever certificate they show.
-    pub fn is_insecure(&self) -> bool {
-        self.insecure
+    /// What is dangerous about it, a line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let insecure = self.insecure.then(|| {
+            "WARNING: [tls] insecure: nobody knows who the agents are. Whoever is on the way can \
+             read and change everything, passwords as well."
+                .to_owned()
+        });
+        let open =
+            |rule: &&Rule| !rule.tls && matches!(rule.credentials, Credentials::Password { .. });
+        let passwords = self.rules.iter().filter(open).map(|rule| {
+            format!("{}: its password is not encrypted on its way; see [tls]", rule.name)
+        });
+        insecure.into_iter().chain(passwords).collect()
     }
 
     /// Where packets go, each once.

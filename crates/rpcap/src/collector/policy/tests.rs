@@ -128,11 +128,16 @@ fn where_there_is_tls_it_is_for_all_who_are_not_excepted() {
     assert_eq!(rules.map(|r| r.tls), [false, true]);
     // Datagrams are not encrypted.
     assert_eq!(rules.map(|r| plan(r).transport), [Transport::Udp, Transport::Tcp]);
-    assert!(policy.tls().is_some() && !policy.is_insecure());
-    assert!(parse(&format!("{OUTPUT}[tls]\ninsecure = true\n[[agent]]\n")).unwrap().is_insecure());
+    assert!(policy.tls().is_some() && policy.warnings().is_empty());
+    let insecure = parse(&format!("{OUTPUT}[tls]\ninsecure = true\n[[agent]]\n")).unwrap();
+    assert!(insecure.warnings()[0].starts_with("WARNING: [tls] insecure"));
 
     let without = parse(&format!("{OUTPUT}[[agent]]\n")).unwrap();
     assert!(without.tls().is_none() && !without.rules[0].tls);
+    let with_password =
+        format!("{OUTPUT}[[agent]]\nuser = \"bob\"\npassword-variable = \"PATH\"\n");
+    let warnings = parse(&with_password).unwrap().warnings();
+    assert_eq!(warnings, ["agent 1: its password is not encrypted on its way; see [tls]"]);
 }
 
 #[test]
