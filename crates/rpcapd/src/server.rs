@@ -173,6 +173,13 @@ fn enter_sandbox(
         Mode::Enforce | Mode::Kill if !lacks => tracing::info!("sandbox: {sandbox}"),
         _ => tracing::warn!("sandbox: {sandbox}"),
     }
+    for (file, e) in Paths::unreadable(&config) {
+        tracing::warn!(
+            "{}: {e}: reading it later will fail; give it to the user that the daemon runs as \
+             (chown, chgrp)",
+            shown(file)
+        );
+    }
     // It is the first time.
     let _ = shared.sandbox.set((sandbox, paths));
     Ok(())

@@ -1,5 +1,7 @@
 //! The files that a daemon may still need.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cli::Cli;
@@ -32,6 +34,13 @@ impl Paths {
             remove: remove.into_iter().filter_map(parents).collect(),
             names,
         }
+    }
+
+    /// The files of a configuration that are there and that the daemon cannot read now.
+    pub fn unreadable(config: &Config) -> impl Iterator<Item = (&Path, io::Error)> {
+        let files = config.file.as_deref().into_iter().chain(files(&config.cli));
+        let there = files.filter(|file| file.is_file());
+        there.filter_map(|file| File::open(file).err().map(|e| (file, e)))
     }
 
     /// A file that these options name and that these paths do not have.
