@@ -167,6 +167,9 @@ fn enter_sandbox(
     let config = lock(&shared.config);
     let paths = Paths::of(&config, removed);
     let mode = config.cli.sandbox;
+    if config.cli.users.is_some() || config.cli.tls {
+        sandbox::keep_secrets().context("core dumps")?;
+    }
     let sandbox = sandbox::enter(mode, &paths)?;
     let lacks = [sandbox.landlock, sandbox.seccomp].iter().any(|p| *p == Part::Unavailable);
     match mode {

@@ -86,9 +86,7 @@ fn attempt(what: &str, directory: &Path) -> io::Result<()> {
                 result => result.map(drop),
             }
         }
-        "a raw IP socket" => {
-            Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).map(drop)
-        }
+        "a raw IP socket" => Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).map(drop),
         "another program" => Err(Command::new("/bin/true").exec()),
         // The answer of a kernel that lets one try: there is no such tracee.
         "ptrace" => match ptrace::detach(getppid(), None) {

@@ -99,6 +99,20 @@ pub fn enter(mode: Mode, _paths: &Paths) -> anyhow::Result<Sandbox> {
     Ok(Sandbox { landlock: part, seccomp: part })
 }
 
+/// Lets nobody but root look at the process's memory, and writes it nowhere if it crashes: passwords
+/// and keys are in it.
+pub fn keep_secrets() -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{
+            DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit,
+        };
+        setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    }
+    Ok(())
+}
+
 /// Leaves the calling thread nothing but what forwarding packets takes. Does nothing where there is
 /// no sandbox.
 pub fn forwarding_only() {

@@ -1,7 +1,8 @@
 //! System calls that may be made (seccomp(2)): a list for all threads, and a shorter one for those
 //! that forward packets.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::OnceLock;
 
 use libc::c_long;
@@ -15,7 +16,7 @@ use seccompiler::{
 use super::{Mode, Part};
 
 /// What a thread that forwards packets is restricted to, if there is a sandbox.
-static FORWARDING: OnceLock<VecDeque<BpfProgram>> = OnceLock::new();
+static FORWARDING: OnceLock<BpfProgram> = OnceLock::new();
 
 /// A system call, and all that has to hold for one of its arguments, in one of several ways.
 type Allowed = (c_long, Vec<SeccompRule>);
@@ -33,8 +34,7 @@ pub(super) fn restrict(mode: Mode) -> Result<Part, Error> {
         // A library may try what it can do without; nobody tries these.
         Mode::Enforce => (SeccompAction::Errno(libc::EPERM as u32), SeccompAction::KillProcess),
     };
-    // The last one, as it allows no others.
-    let mut forwarding = VecDeque::from([allow(forwarding()?, &other, arch)?]);
+    let forwarding = allow(forwarding()?, &other, arch)?;
     let all = allow(forwarding_and_all_else()?, &other, arch)?;
     let never = refuse(&NEVER, never, arch)?;
     // Its flags are in memory, where a filter cannot see them: the C library then takes clone.
@@ -42,8 +42,6 @@ pub(super) fn restrict(mode: Mode) -> Result<Part, Error> {
     let mut all = vec![all, never];
     if mode != Mode::Log {
         all.push(clone3);
-        // The memory allocator asks whether memory may be overcommitted, and does without an answer.
-        forwarding.push_front(refuse(&OPEN, SeccompAction::Errno(libc::EACCES as u32), arch)?);
     }
     for filter in &all {
         match apply_filter_all_threads(filter) {
@@ -63,10 +61,10 @@ fn is_missing(e: &std::io::Error) -> bool {
 
 /// Restricts the calling thread to what forwarding takes.
 pub(super) fn forwarding_only() {
-    for filter in FORWARDING.get().into_iter().flatten() {
-        if let Err(e) = apply_filter(filter) {
-            tracing::warn!("the sandbox of the thread that forwards packets: {e}");
-        }
+    if let Some(filter) = FORWARDING.get()
+        && let Err(e) = apply_filter(filter)
+    {
+        tracing::warn!("the sandbox of the thread that forwards packets: {e}");
     }
 }
 
@@ -77,7 +75,14 @@ fn allow(
 ) -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (call, mut conditions) in allowed {
-        rules.entry(call).or_default().append(&mut conditions);
+        match rules.entry(call) {
+            Entry::Vacant(entry) => drop(entry.insert(conditions)),
+            // Without a condition it is allowed always, and whatever else is said of it.
+            Entry::Occupied(mut entry) if entry.get().is_empty() || conditions.is_empty() => {
+                entry.get_mut().clear();
+            }
+            Entry::Occupied(mut entry) => entry.get_mut().append(&mut conditions),
+        }
     }
     SeccompFilter::new(rules, other.clone(), SeccompAction::Allow, arch)?.try_into()
 }
@@ -114,9 +119,6 @@ const NEVER: [c_long; 19] = [
     libc::SYS_unshare,
 ];
 
-/// Refused to threads that forward packets, in every mode without a fuss.
-const OPEN: [c_long; 1] = [libc::SYS_openat];
-
 /// What threads, memory, time and open descriptors take.
 const FORWARDING_CALLS: &[c_long] = &[
     // Input and output.
@@ -144,10 +146,11 @@ const FORWARDING_CALLS: &[c_long] = &[
     libc::SYS_shutdown,
     libc::SYS_write,
     libc::SYS_writev,
+    // A packet socket leaves its interface.
+    libc::SYS_bind,
     // The log, when whoever keeps it begins anew.
     libc::SYS_connect,
     // Memory.
-    libc::SYS_openat,
     libc::SYS_brk,
     libc::SYS_madvise,
     libc::SYS_membarrier,
@@ -189,7 +192,6 @@ const FORWARDING_OLD: &[c_long] = &[];
 /// What sessions, reloads and the end of the daemon take besides: files (landlock says which),
 /// sockets, names.
 const OTHER_CALLS: &[c_long] = &[
-    libc::SYS_bind,
     libc::SYS_chdir,
     libc::SYS_dup,
     libc::SYS_dup3,
@@ -210,6 +212,7 @@ const OTHER_CALLS: &[c_long] = &[
     libc::SYS_getuid,
     libc::SYS_listen,
     libc::SYS_newfstatat,
+    libc::SYS_openat,
     libc::SYS_pipe2,
     libc::SYS_readlinkat,
     libc::SYS_sched_setaffinity,
@@ -221,6 +224,8 @@ const OTHER_CALLS: &[c_long] = &[
     libc::SYS_sysinfo,
     libc::SYS_uname,
     libc::SYS_unlinkat,
+    libc::SYS_wait4,
+    libc::SYS_waitid,
 ];
 
 #[cfg(target_arch = "x86_64")]
@@ -270,6 +275,8 @@ fn forwarding() -> Result<Vec<Allowed>, BackendError> {
         // Memory that is written to is not executed.
         (libc::SYS_mmap, vec![all_of([masked(2, exec, 0)])?]),
         (libc::SYS_mprotect, vec![all_of([masked(2, exec, 0)])?]),
+        // What an interface has lost, and what the memory allocator asks, is in files.
+        (libc::SYS_openat, vec![all_of([masked(2, WRITING, 0)])?]),
         (libc::SYS_prctl, vec![all_of([is(0, libc::PR_SET_NAME as u32)])?]),
         (libc::SYS_prctl, vec![all_of([is(0, libc::PR_SET_VMA as u32)])?]),
         // Asking for limits, not setting them.
@@ -306,6 +313,8 @@ fn forwarding_and_all_else() -> Result<Vec<Allowed>, BackendError> {
     ]);
     Ok(allowed)
 }
+
+const WRITING: u32 = (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC) as u32;
 
 const CLONE_THREAD: u32 = libc::CLONE_THREAD as u32;
 

@@ -30,7 +30,7 @@ use crate::sandbox::{Part, Paths, Sandbox};
 use crate::sessions::{Entry, Sessions};
 use crate::settings::{Current, Terms};
 use crate::tls::{self, Tls};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -236,7 +236,12 @@ impl<'a> Session<'a> {
                 ReadResult::Nothing
             };
             match read {
-                ReadResult::Bytes(n) => self.receive(&buf[..n])?,
+                ReadResult::Bytes(n) => {
+                    let taken = self.receive(&buf[..n]);
+                    // A password may be in it.
+                    buf[..n].zeroize();
+                    taken?;
+                }
                 ReadResult::Eof => self.machine.receive_eof(),
                 ReadResult::Nothing => {
                     let deadline = self.machine.deadline().map(|d| self.epoch + d);
