@@ -132,6 +132,7 @@ const FORWARDING_CALLS: &[c_long] = &[
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
     libc::SYS_lseek,
+    libc::SYS_newfstatat,
     libc::SYS_ppoll,
     libc::SYS_pread64,
     libc::SYS_read,
@@ -144,6 +145,7 @@ const FORWARDING_CALLS: &[c_long] = &[
     libc::SYS_sendto,
     libc::SYS_setsockopt,
     libc::SYS_shutdown,
+    libc::SYS_statx,
     libc::SYS_write,
     libc::SYS_writev,
     // A packet socket leaves its interface.
@@ -211,7 +213,6 @@ const OTHER_CALLS: &[c_long] = &[
     libc::SYS_getppid,
     libc::SYS_getuid,
     libc::SYS_listen,
-    libc::SYS_newfstatat,
     libc::SYS_openat,
     libc::SYS_pipe2,
     libc::SYS_readlinkat,
@@ -220,7 +221,6 @@ const OTHER_CALLS: &[c_long] = &[
     libc::SYS_seccomp,
     libc::SYS_setpriority,
     libc::SYS_statfs,
-    libc::SYS_statx,
     libc::SYS_sysinfo,
     libc::SYS_uname,
     libc::SYS_unlinkat,
@@ -277,8 +277,13 @@ fn forwarding() -> Result<Vec<Allowed>, BackendError> {
         (libc::SYS_mprotect, vec![all_of([masked(2, exec, 0)])?]),
         // What an interface has lost, and what the memory allocator asks, is in files.
         (libc::SYS_openat, vec![all_of([masked(2, WRITING, 0)])?]),
-        (libc::SYS_prctl, vec![all_of([is(0, libc::PR_SET_NAME as u32)])?]),
-        (libc::SYS_prctl, vec![all_of([is(0, libc::PR_SET_VMA as u32)])?]),
+        (
+            libc::SYS_prctl,
+            [libc::PR_SET_NAME as u32, libc::PR_SET_VMA as u32, PR_GET_AUXV]
+                .into_iter()
+                .map(|what| all_of([is(0, what)]))
+                .collect::<Result<_, _>>()?,
+        ),
         // Asking for limits, not setting them.
         (libc::SYS_prlimit64, vec![all_of([is(2, 0)])?]),
         (libc::SYS_socket, vec![all_of([is(0, libc::AF_UNIX as u32)])?]),
@@ -315,6 +320,9 @@ fn forwarding_and_all_else() -> Result<Vec<Allowed>, BackendError> {
 }
 
 const WRITING: u32 = (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC) as u32;
+
+/// Of `linux/prctl.h`: rustix finds the clock with it.
+const PR_GET_AUXV: u32 = 0x4155_5856;
 
 const CLONE_THREAD: u32 = libc::CLONE_THREAD as u32;
 
