@@ -48,7 +48,10 @@ pub fn run(config: Config, detached: bool) -> anyhow::Result<()> {
     let doors = Doors::bind(&settings.cli)?;
     shared.listeners.set(&settings.cli)?;
     give_up_rights(&settings.cli, Some(&doors))?;
+    #[cfg(unix)]
     let removed = [pid_file.as_ref().map(PidFile::path), doors.path()];
+    #[cfg(not(unix))]
+    let ((), removed) = (pid_file, [doors.path()]);
     enter_sandbox(&shared, removed.into_iter().flatten().map(Path::to_owned))?;
     let reloader = Reloader::start(&shared).context("starting the reload thread")?;
     signals.heed(&shared, waker, reloader.clone()).context("starting the signal thread")?;

@@ -76,7 +76,10 @@ fn is_servant(cli: &Cli, user: u32) -> bool {
     return Role::of(cli.user.as_deref())
         .is_ok_and(|role| role.servant().is_some_and(|s| s.uid.as_raw() == user));
     #[cfg(not(target_os = "linux"))]
-    false
+    {
+        let _ = (cli, user);
+        false
+    }
 }
 
 /// The settings in force.

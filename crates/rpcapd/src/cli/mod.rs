@@ -324,8 +324,7 @@ pub struct Cli {
     #[arg(long, value_name = "NAME", value_parser = user)]
     pub user: Option<String>,
 
-    /// What becomes of files and system calls that the daemon has no need of: "enforce": they are
-    /// refused, as far as this kernel can; "log": system calls are logged by the kernel; "off"
+    /// What becomes of files and system calls that the daemon has no need of, once it is open
     #[arg(long, value_name = "MODE", default_value = "enforce")]
     pub sandbox: Mode,
 

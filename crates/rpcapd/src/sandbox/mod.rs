@@ -14,17 +14,17 @@ use serde::{Deserialize, Serialize};
 
 pub use paths::Paths;
 
-/// What becomes of what the sandbox does not allow.
+/// What becomes of what the daemon has no need of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// There is no sandbox.
+    /// There is no sandbox
     Off,
-    /// System calls that are not allowed are done, and the kernel logs them; files are free.
+    /// System calls are made, and the kernel logs them
     Log,
-    /// It is refused.
+    /// They are refused, as far as this kernel can
     #[default]
     Enforce,
-    /// Any system call that is not allowed ends the process: for tests.
+    /// A system call ends the process: for tests
     #[value(hide = true)]
     Kill,
 }
