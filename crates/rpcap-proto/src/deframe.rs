@@ -1,5 +1,7 @@
 //! A byte stream into messages.
 
+use zeroize::Zeroizing;
+
 use crate::wire::{HEADER_LEN, Header, MessageType, Reader, tolerated_tail};
 
 /// What comes out of a stream next.
@@ -25,7 +27,8 @@ pub enum Frame<'a> {
 /// claims makes no room, bytes that came do.
 #[derive(Debug)]
 pub struct Deframer {
-    bytes: Vec<u8>,
+    /// Messages may have secrets.
+    bytes: Zeroizing<Vec<u8>>,
     /// Where the next message starts; what is before it was given out.
     start: usize,
     max_payload: u32,
@@ -40,7 +43,7 @@ const KEPT_CAPACITY: usize = 16 * 1024;
 impl Deframer {
     /// For a stream whose messages have up to `max_payload` bytes of payload.
     pub fn new(max_payload: u32) -> Self {
-        Self { bytes: Vec::new(), start: 0, max_payload, tolerant: false, settled: false }
+        Self { bytes: Zeroizing::default(), start: 0, max_payload, tolerant: false, settled: false }
     }
 
     /// The same, accepting the STARTCAP of clients that state its length wrongly.
@@ -53,10 +56,23 @@ impl Deframer {
         self.bytes.drain(..self.start);
         self.start = 0;
         if self.bytes.is_empty() && self.bytes.capacity() > KEPT_CAPACITY {
-            self.bytes = Vec::new();
+            self.bytes = Zeroizing::default();
         }
         self.settled = false;
+        let length = self.bytes.len() + bytes.len();
+        if length > self.bytes.capacity() {
+            // Growing in place may move what there is and leave it where it was.
+            let mut larger = Vec::with_capacity(length.max(2 * self.bytes.capacity()));
+            larger.extend_from_slice(&self.bytes);
+            self.bytes = Zeroizing::new(larger);
+        }
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Wipes everything but what was not given out yet: a message had a secret.
+    pub fn wipe(&mut self) {
+        self.bytes = Zeroizing::new(self.buffered().to_vec());
+        self.start = 0;
     }
 
     /// Bytes that came and were not given out.

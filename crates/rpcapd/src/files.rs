@@ -37,10 +37,10 @@ pub(crate) fn read(
     check: impl FnOnce(&File) -> Result<(), Unread>,
 ) -> Result<Vec<u8>, Unread> {
     // Asked first, as opening a pipe would wait for whoever writes into it.
-    if !fs::metadata(path)?.is_file() {
+    if !fs::metadata(path).map_err(explained)?.is_file() {
         return Err(Unread::NoFile);
     }
-    let file = File::open(path)?;
+    let file = File::open(path).map_err(explained)?;
     check(&file)?;
     let mut bytes = Vec::new();
     file.take(longest + 1).read_to_end(&mut bytes)?;
@@ -48,6 +48,17 @@ pub(crate) fn read(
         true => Err(Unread::TooLong),
         false => Ok(bytes),
     }
+}
+
+/// Says who may not read a file: the daemon runs as another user than the one that started it.
+fn explained(e: io::Error) -> io::Error {
+    #[cfg(unix)]
+    if e.kind() == io::ErrorKind::PermissionDenied {
+        let user = rustix::process::geteuid().as_raw();
+        let text = format!("{e}: user {user} must be able to read it (chown or chgrp)");
+        return io::Error::new(e.kind(), text);
+    }
+    e
 }
 
 /// Writes beside a file, then takes its place. A new file is its owner's alone, another one stays as

@@ -35,6 +35,7 @@ pub mod pump;
 pub mod reload;
 pub mod report;
 pub mod sampler;
+pub mod sandbox;
 pub mod server;
 pub mod session;
 pub mod sessions;

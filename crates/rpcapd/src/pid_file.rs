@@ -28,6 +28,11 @@ pub(crate) struct PidFile {
 }
 
 impl PidFile {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes the file. One that nobody has locked is a dead daemon's, and replaced.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         for _ in 0..TRIES {

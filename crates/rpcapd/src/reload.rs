@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
+use crate::files::shown;
 use crate::locked::lock;
 use crate::notify;
 use crate::session::Shared;
@@ -14,7 +15,7 @@ use crate::sessions::{Ending, Entry};
 use crate::settings::Settings;
 
 /// Options that are heeded at the start and never again.
-const AT_START: [&str; 15] = [
+const AT_START: [&str; 16] = [
     "capture-own-traffic",
     "debug",
     "log",
@@ -28,6 +29,7 @@ const AT_START: [&str; 15] = [
     "pam-service",
     "pam-users",
     "pid-file",
+    "sandbox",
     "status-socket",
     "user",
 ];
@@ -77,6 +79,12 @@ pub fn reload(shared: &Arc<Shared>) -> Outcome {
         return Err(NO_FILE.to_owned());
     }
     let new = config.again().map_err(|e| e.to_string())?;
+    if let Some(file) = shared.unreadable(&new.cli) {
+        return Err(new.blame(&format!(
+            "{}: the sandbox allows only the directories of files that were named at the start: restart",
+            shown(file)
+        )));
+    }
     let settings = Settings::new(new.cli.clone()).map_err(|e| new.blame(&e))?;
     let changed: Vec<_> = new.changed(&config).into_iter().map(str::to_owned).collect();
     let those = |some: &[&str]| {

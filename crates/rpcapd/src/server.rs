@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context, bail};
 use mio::{Events, Poll, Token, Waker};
@@ -18,14 +19,16 @@ use crate::gate::Gate;
 use crate::limits::Limits;
 use crate::listeners::Listeners;
 use crate::local::Doors;
+use crate::locked::lock;
 use crate::notify::{self, Notifier};
 use crate::own::OwnTraffic;
 #[cfg(unix)]
 use crate::pid_file::{self, PidFile};
 #[cfg(target_os = "linux")]
-use crate::privileges::Servant;
+use crate::privileges::Role;
 use crate::reload::Reloader;
 use crate::report::Observer;
+use crate::sandbox::{self, Mode, Part, Paths};
 use crate::session::{self, Shared};
 use crate::settings::{Current, Settings, Terms};
 use crate::signals::Signals;
@@ -41,10 +44,15 @@ pub fn run(config: Config, detached: bool) -> anyhow::Result<()> {
     // First everything that is opened, then what runs.
     let signals = Signals::catch().context("catching signals")?;
     let settings = shared.settings.get();
-    let _pid_file = pid_file(&settings.cli)?;
+    let pid_file = pid_file(&settings.cli)?;
     let doors = Doors::bind(&settings.cli)?;
     shared.listeners.set(&settings.cli)?;
     give_up_rights(&settings.cli, Some(&doors))?;
+    #[cfg(unix)]
+    let removed = [pid_file.as_ref().map(PidFile::path), doors.path()];
+    #[cfg(not(unix))]
+    let ((), removed) = (pid_file, [doors.path()]);
+    enter_sandbox(&shared, removed.into_iter().flatten().map(Path::to_owned))?;
     let reloader = Reloader::start(&shared).context("starting the reload thread")?;
     signals.heed(&shared, waker, reloader.clone()).context("starting the signal thread")?;
     let observer = Observer::new(Arc::clone(&shared));
@@ -87,6 +95,7 @@ pub fn serve_one(config: Config, stream: TcpStream) -> anyhow::Result<()> {
     let control = Control::new(stream, peer).context("--inetd: the client's connection")?;
     let signals = Signals::catch().context("catching signals")?;
     give_up_rights(&shared.settings.get().cli, None)?;
+    enter_sandbox(&shared, [])?;
     let reloader = Reloader::start(&shared).context("starting the reload thread")?;
     signals.heed(&shared, control.waker(), reloader).context("starting the signal thread")?;
     let place = shared.sessions.enter(peer, control.local, None, control.waker());
@@ -129,20 +138,20 @@ fn prepare(config: Config) -> anyhow::Result<(Poll, Arc<Waker>, Arc<Shared>)> {
         own,
         limits,
         doorkeeper,
+        sandbox: OnceLock::new(),
         shutdown: AtomicBool::new(false),
     };
     Ok((poll, waker, Arc::new(shared)))
 }
 
-/// Becomes the user asked for. `doors` is what that user has to remove at the end.
+/// Becomes the user that the daemon is to run as. `doors` is what that user has to remove at the end.
 #[cfg(target_os = "linux")]
 fn give_up_rights(cli: &Cli, doors: Option<&Doors>) -> anyhow::Result<()> {
-    let Some(name) = &cli.user else { return Ok(()) };
-    let servant = Servant::find(name)?;
-    if let Some(doors) = doors {
+    let role = Role::of(cli.user.as_deref())?;
+    if let (Some(doors), Some(servant)) = (doors, role.servant()) {
         doors.give_to(servant.uid.as_raw(), servant.gid.as_raw());
     }
-    servant.take_over()
+    role.assume([cli.nice.0, cli.nice.1].into_iter().flatten().min())
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -151,6 +160,36 @@ fn give_up_rights(cli: &Cli, _doors: Option<&Doors>) -> anyhow::Result<()> {
         Some(_) => bail!("--user is there on Linux only"),
         None => Ok(()),
     }
+}
+
+/// Keeps the process from everything that it needs no more. `removed`: files that it removes at the
+/// end.
+fn enter_sandbox(
+    shared: &Shared,
+    removed: impl IntoIterator<Item = PathBuf>,
+) -> anyhow::Result<()> {
+    let config = lock(&shared.config);
+    let paths = Paths::of(&config, removed);
+    let mode = config.cli.sandbox;
+    if config.cli.users.is_some() || config.cli.tls {
+        sandbox::keep_secrets().context("core dumps")?;
+    }
+    let sandbox = sandbox::enter(mode, &paths)?;
+    let lacks = [sandbox.landlock, sandbox.seccomp].iter().any(|p| *p == Part::Unavailable);
+    match mode {
+        Mode::Enforce | Mode::Kill if !lacks => tracing::info!("sandbox: {sandbox}"),
+        _ => tracing::warn!("sandbox: {sandbox}"),
+    }
+    for (file, e) in Paths::unreadable(&config) {
+        tracing::warn!(
+            "{}: {e}: reading it later will fail; give it to the user that the daemon runs as \
+             (chown, chgrp)",
+            shown(file)
+        );
+    }
+    // It is the first time.
+    let _ = shared.sandbox.set((sandbox, paths));
+    Ok(())
 }
 
 #[cfg(unix)]

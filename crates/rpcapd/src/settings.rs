@@ -11,6 +11,8 @@ use crate::devices::View;
 use crate::locked::lock;
 use crate::peers::{PEERS_MAX, Peer};
 use crate::preselect::Preselect;
+#[cfg(target_os = "linux")]
+use crate::privileges::Role;
 use crate::tls::Tls;
 use crate::transport::{Framing, Options};
 
@@ -68,7 +70,9 @@ impl Settings {
             .to_owned());
         }
         let users = match &cli.users {
-            Some(path) => Users::read(path).map_err(|e| e.to_string())?,
+            Some(path) => {
+                Users::read(path, |owner| is_servant(&cli, owner)).map_err(|e| e.to_string())?
+            }
             None => Users::default(),
         };
         let tls = match (&cli.tls_cert, &cli.tls_key) {
@@ -80,6 +84,18 @@ impl Settings {
             return Err(format!("[[peer]] {peer}: tls = true needs --tls and its certificate"));
         }
         Ok(Self { cli, transport, tls, users, peers })
+    }
+}
+
+/// Whether this is the user that the daemon is to run as.
+fn is_servant(cli: &Cli, user: u32) -> bool {
+    #[cfg(target_os = "linux")]
+    return Role::of(cli.user.as_deref())
+        .is_ok_and(|role| role.servant().is_some_and(|s| s.uid.as_raw() == user));
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (cli, user);
+        false
     }
 }
 

@@ -53,6 +53,10 @@ impl Daemon {
         if !command.get_args().any(|a| a == "--status-socket") {
             command.args(["--status-socket", "none"]);
         }
+        // A system call that the sandbox should allow ends the daemon, so that the test sees it.
+        if !command.get_args().any(|a| a == "--sandbox") {
+            command.args(["--sandbox", "kill"]);
+        }
         let process = Process::start(command);
         let lines = process.wait_for_lines("listening on ", sockets);
         let addresses = lines.iter().map(|line| {

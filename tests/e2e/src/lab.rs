@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use nix::unistd::{User, chown};
+
 use crate::net::Net;
 use crate::programs;
 use crate::skip;
@@ -114,6 +116,19 @@ impl Drop for Directory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// The user that root's daemon runs as.
+pub fn service_user() -> User {
+    let user = |name| User::from_name(name).expect("the users");
+    user("rpcapd").or_else(|| user("nobody")).expect("a user without rights")
+}
+
+/// Gives a file to the user that root's daemon runs as, who has to read it again.
+pub fn for_the_daemon(path: &Path) {
+    let user = service_user();
+    chown(path, Some(user.uid), Some(user.gid))
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
 }
 
 /// Copies a program to where every user may run it.

@@ -1,7 +1,7 @@
 //! The daemon as a service of its host: where its log goes.
 
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 
@@ -10,7 +10,8 @@ use e2e::{Lab, PATIENCE, Process, wait_until};
 use nix::sys::signal::Signal;
 
 /// Options that every daemon here has.
-const PLAIN: [&str; 7] = ["-n", "-b", "127.0.0.1", "-p", "0", "--status-socket", "none"];
+const PLAIN: [&str; 9] =
+    ["-n", "-b", "127.0.0.1", "-p", "0", "--status-socket", "none", "--user", "nobody"];
 
 #[test]
 fn the_log_as_json_is_an_object_a_line() {
@@ -107,6 +108,9 @@ fn syslog_gets_lines_with_facility_and_severity() {
     drop(socket);
     fs::remove_file(lab.path("log/log")).expect("removing a socket");
     let socket = UnixDatagram::bind(lab.path("log/log")).expect("a socket");
+    // As a system's log is: the daemon is somebody else's.
+    let everybody = fs::Permissions::from_mode(0o666);
+    fs::set_permissions(lab.path("log/log"), everybody).expect("its mode");
     daemon.signal(Signal::SIGTERM);
     receive(&socket, "SIGTERM: ending");
     daemon.wait_success();

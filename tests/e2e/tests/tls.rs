@@ -21,6 +21,7 @@ fn certificate(directory: &Path) {
     let _ = std::fs::remove_file(directory.join("key.pem"));
     let mut command = Command::new(program("rpcapd"));
     run(command.args(["tls", "init", "--name", "localhost", "--directory"]).arg(directory));
+    e2e::lab::for_the_daemon(&directory.join("key.pem"));
 }
 
 /// A daemon with that certificate, and its URL of a device.

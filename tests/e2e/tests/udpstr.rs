@@ -372,6 +372,8 @@ fn failing_daemon(lab: &Lab, inject: &str, arguments: &[&str]) -> Daemon {
     command.args(["-D", "-f", "-qq", "-o"]).arg(lab.path("strace"));
     command.args(["-e", "trace=sendmmsg", "-e", inject]);
     command.arg(program("rpcapd")).args(["-n", "-b", "10.9.0.2", "-p", "0"]).args(arguments);
+    // In the place of a call that fails, strace puts one that there is not, and that no list has.
+    command.args(["--sandbox", "off"]);
     Daemon::run(lab, &mut command, 1)
 }
 

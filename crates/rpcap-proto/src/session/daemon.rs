@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::action::{Action, Config, EndReason, Next, Note};
 use super::start::{BadStart, Start};
 use crate::bpf::Program;
@@ -192,8 +194,12 @@ impl DaemonSession {
                         self.waiting_since = now;
                     }
                     // The payload is the buffer's, which handling a message may not keep borrowed.
-                    let payload = payload.to_vec();
-                    if let Some(next) = self.handle(header, &payload, now) {
+                    let payload = Zeroizing::new(payload.to_vec());
+                    let next = self.handle(header, &payload, now);
+                    if header.kind == MessageType::AuthRequest {
+                        self.input.wipe();
+                    }
+                    if let Some(next) = next {
                         return next;
                     }
                 }

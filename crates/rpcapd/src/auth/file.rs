@@ -70,9 +70,10 @@ pub(super) struct Entry {
 pub(super) type Entries = BTreeMap<String, Entry>;
 
 impl Users {
-    /// Reads a file that only its owner can read or write.
-    pub fn read(path: &Path) -> Result<Self, ReadError> {
-        let entries = read(path)?;
+    /// Reads a file that only its owner can read or write: root, this process's user, or one that
+    /// `trusts` is true of.
+    pub fn read(path: &Path, trusts: impl Fn(u32) -> bool) -> Result<Self, ReadError> {
+        let entries = read(path, trusts)?;
         let check = |(name, entry): (String, Entry)| {
             let user = user(&name, &entry);
             user.map(|user| (name.clone(), user)).map_err(|reason| ReadError::Wrong {
@@ -130,15 +131,18 @@ fn check_hash(password: &str) -> Result<(), String> {
 }
 
 /// Reads what a file says, unchecked.
-pub(super) fn read(path: &Path) -> Result<Entries, ReadError> {
+pub(super) fn read(path: &Path, trusts: impl Fn(u32) -> bool) -> Result<Entries, ReadError> {
     let wrong = |reason: String| ReadError::Wrong { path: path.to_owned(), reason };
     let system = |source| ReadError::System { path: path.to_owned(), source };
-    let bytes = files::read(path, SIZE_MAX, private).map_err(|reason| match reason {
-        Unread::System(e) => system(e),
-        Unread::NoFile => wrong("not a file".to_owned()),
-        Unread::TooLong => wrong(format!("longer than {SIZE_MAX} bytes")),
-        Unread::Refused(reason) => wrong(reason),
-    })?;
+    let bytes =
+        files::read(path, SIZE_MAX, |file| private(file, trusts)).map_err(
+            |reason| match reason {
+                Unread::System(e) => system(e),
+                Unread::NoFile => wrong("not a file".to_owned()),
+                Unread::TooLong => wrong(format!("longer than {SIZE_MAX} bytes")),
+                Unread::Refused(reason) => wrong(reason),
+            },
+        )?;
     let text = String::from_utf8(bytes).map_err(|e| wrong(e.to_string()))?;
     toml::from_str(&text).map_err(|e: toml::de::Error| {
         let at = e.span().map_or(0, |span| span.start);
@@ -147,9 +151,9 @@ pub(super) fn read(path: &Path) -> Result<Entries, ReadError> {
     })
 }
 
-/// Whether only its owner, who is we or root, can get at a file.
+/// Whether only its owner, who is we, root or trusted, can get at a file.
 #[cfg(unix)]
-fn private(file: &File) -> Result<(), Unread> {
+fn private(file: &File, trusts: impl Fn(u32) -> bool) -> Result<(), Unread> {
     use std::os::unix::fs::MetadataExt;
 
     let metadata = file.metadata()?;
@@ -158,7 +162,7 @@ fn private(file: &File) -> Result<(), Unread> {
         let reason = "others than its owner can get at it: chmod 600";
         return Err(Unread::Refused(reason.to_owned()));
     }
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() && !trusts(owner) {
         let reason = format!("it belongs to user {owner}, neither to root nor to this user");
         return Err(Unread::Refused(reason));
     }
@@ -166,7 +170,7 @@ fn private(file: &File) -> Result<(), Unread> {
 }
 
 #[cfg(not(unix))]
-fn private(_file: &File) -> Result<(), Unread> {
+fn private(_file: &File, _trusts: impl Fn(u32) -> bool) -> Result<(), Unread> {
     Ok(())
 }
 

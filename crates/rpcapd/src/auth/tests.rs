@@ -92,14 +92,14 @@ fn a_file_is_read_and_written() {
          [\"bob@example\"]\npassword = \"{hash}\"\n"
     );
     let file = Temporary::new("read", &text);
-    let users = Users::read(&file.0).unwrap();
+    let users = Users::read(&file.0, |_| false).unwrap();
     let rights = &users.0["alice"].rights;
     assert_eq!(rights.snaplen, Some(96));
     assert!(rights.devices.as_ref().is_some_and(|d| d.allow("eth0") && !d.allow("lo")));
     assert_eq!(users.0.len(), 2);
 
-    file::write(&file.0, &file::read(&file.0).unwrap()).unwrap();
-    assert_eq!(Users::read(&file.0).unwrap().0.len(), 2, "it is as private as it was");
+    file::write(&file.0, &file::read(&file.0, |_| false).unwrap()).unwrap();
+    assert_eq!(Users::read(&file.0, |_| false).unwrap().0.len(), 2, "it is as private as it was");
 }
 
 #[test]
@@ -124,10 +124,15 @@ fn files_with_mistakes_let_nobody_in() {
         ("\0".to_owned(), "line 1: "),
     ] {
         let file = Temporary::new("wrong", &text);
-        let error = Users::read(&file.0).unwrap_err().to_string();
+        let error = Users::read(&file.0, |_| false).unwrap_err().to_string();
         assert!(error.contains(reason), "{text:?}: {error}");
     }
-    assert!(Users::read(std::path::Path::new("/")).unwrap_err().to_string().contains("not a file"));
+    assert!(
+        Users::read(std::path::Path::new("/"), |_| false)
+            .unwrap_err()
+            .to_string()
+            .contains("not a file")
+    );
 }
 
 #[cfg(unix)]
@@ -139,7 +144,7 @@ fn a_file_that_others_can_read_lets_nobody_in() {
     let file = Temporary::new("open", &format!("[alice]\npassword = \"{hash}\"\n"));
     for mode in [0o640, 0o604, 0o620, 0o666] {
         fs::set_permissions(&file.0, fs::Permissions::from_mode(mode)).unwrap();
-        let error = Users::read(&file.0).unwrap_err().to_string();
+        let error = Users::read(&file.0, |_| false).unwrap_err().to_string();
         assert!(error.contains("chmod 600"), "{error}");
     }
 }
@@ -153,7 +158,7 @@ fn each_user_comes_in_as_the_file_says_and_no_other_way() {
          [dora]\npassword = \"{hash}\"\ncertificate = true\n"
     );
     let file = Temporary::new("kinds", &text);
-    let users = Users::read(&file.0).unwrap();
+    let users = Users::read(&file.0, |_| true).unwrap();
     let ways =
         |name: &str| [By::Password, By::Certificate, By::Pam].map(|by| users.allow(name, by, true));
     assert_eq!(ways("alice"), [true, false, false]);

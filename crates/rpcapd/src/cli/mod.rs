@@ -21,6 +21,7 @@ use crate::limits::rate::Rate;
 use crate::logging::{Facility, Format, Level, Logging, Target};
 use crate::peers::{Peer, PeerList};
 use crate::preselect::Preselect;
+use crate::sandbox::Mode;
 use crate::tls::InitArgs;
 use crate::transport::{Options, Threads};
 use values::{milliseconds, nice, preselect, rate, seconds, service, threads, udpstr_mtu, user};
@@ -340,9 +341,15 @@ pub struct Cli {
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "30")]
     pub message_timeout: Duration,
 
-    /// The user to run as once everything is open; CAP_NET_RAW is kept [default: as started]
+    /// The user to run as once everything is open; CAP_NET_RAW is kept, and nothing else. root: stay
+    /// root, which is dangerous [default: if root starts it rpcapd, or nobody if there is no such
+    /// user; otherwise who starts it]
     #[arg(long, value_name = "NAME", value_parser = user)]
     pub user: Option<String>,
+
+    /// What becomes of files and system calls that the daemon has no need of, once it is open
+    #[arg(long, value_name = "MODE", default_value = "enforce")]
+    pub sandbox: Mode,
 
     /// The local socket that "rpcapd status" and "rpcapd reload" ask; "none": none [default:
     /// /run/rpcapd/rpcapd.sock for root, rpcapd.sock in $XDG_RUNTIME_DIR for others]

@@ -138,6 +138,14 @@ impl Doors {
         }
     }
 
+    /// Where the local socket is.
+    pub fn path(&self) -> Option<&Path> {
+        #[cfg(unix)]
+        return self.file.as_ref().map(socket::Bound::path);
+        #[cfg(not(unix))]
+        None
+    }
+
     /// Starts to answer, on a thread of its own.
     pub fn open(self, observer: Observer, reloader: Reloader) -> io::Result<Open> {
         let poll = Poll::new()?;

@@ -37,6 +37,11 @@ pub(super) struct Bound {
 }
 
 impl Bound {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Changes the owner of the socket, and of its directory if that is the daemon's: otherwise the
     /// new owner could not remove the socket.
     pub(super) fn give_to(&self, uid: u32, gid: u32) -> io::Result<()> {

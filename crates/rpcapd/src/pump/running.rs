@@ -21,6 +21,7 @@ use crate::limits::cpu::Meter;
 use crate::limits::{Gate, Limits};
 use crate::locked::lock;
 use crate::sampler::Sampler;
+use crate::sandbox;
 use crate::tls::{Tls, TlsStream};
 use crate::transport::{
     DryRun, Framer, Framing, Messages, Metered, Options, Queue, Ready, Sealing, Sink, Stream,
@@ -342,6 +343,7 @@ fn pump<S: Sink + 'static>(
             let cpu = plan.limits.cpu.clone();
             let make = move || {
                 place::settle("send", core, nice);
+                sandbox::forwarding_only();
                 let sink: Box<dyn Sink> = Box::new(make());
                 match cpu {
                     None => sink,
@@ -358,6 +360,7 @@ fn pump<S: Sink + 'static>(
             }
         }
     };
+    sandbox::forwarding_only();
     let gate = Gate::new(&plan.limits, plan.overhead, capture.linktype());
     let forwarder = Forwarder { framer, sink, sampler: Sampler::new(plan.sampling), npkt: 0 };
     let taken = counters.counts().taken;

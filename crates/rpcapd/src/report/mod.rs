@@ -11,6 +11,7 @@ use crate::active::{Progress, Stage};
 use crate::devices::View;
 use crate::ledger::Ledger;
 use crate::pump::Gauge;
+use crate::sandbox::Sandbox;
 use crate::session::Shared;
 use crate::sessions::{Entry, Seen};
 use crate::transport::Framing;
@@ -34,6 +35,8 @@ pub struct Report {
     pub since: u64,
     /// For how many seconds it runs.
     pub uptime: u64,
+    /// What the daemon keeps itself from.
+    pub sandbox: Sandbox,
     /// The collectors that are called.
     pub collectors: Vec<Collector>,
     /// The sessions, the oldest first.
@@ -183,6 +186,7 @@ impl Observer {
             pid: std::process::id(),
             since: self.since,
             uptime: self.began.elapsed().as_secs(),
+            sandbox: self.shared.sandbox.get().map(|(sandbox, _)| *sandbox).unwrap_or_default(),
             collectors: self
                 .shared
                 .callers

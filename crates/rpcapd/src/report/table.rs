@@ -8,6 +8,7 @@ impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let up = span(self.uptime);
         writeln!(f, "rpcapd {}, process {}, up for {up}", self.version, self.pid)?;
+        writeln!(f, "Sandbox: {}", self.sandbox)?;
         let now = self.since + self.uptime;
         let rows = |title, none: bool, table: Table| -> String {
             if none { format!("\n{title}: none\n") } else { format!("\n{title}\n{table}") }
@@ -167,6 +168,7 @@ mod tests {
     use super::*;
     use crate::active::Stage;
     use crate::ledger::Ledger;
+    use crate::sandbox::{Part, Sandbox};
 
     #[test]
     fn a_report_survives_its_json_and_reads_well() {
@@ -187,6 +189,7 @@ mod tests {
             pid: 42,
             since: 1_000_000,
             uptime: 90_061,
+            sandbox: Sandbox { landlock: Part::Partial, seccomp: Part::Full },
             collectors: vec![Collector {
                 collector: "collector:2003".to_owned(),
                 stage: Stage::Waiting,
@@ -214,6 +217,7 @@ mod tests {
         let text = report.to_string();
         for wanted in [
             "rpcapd 1.2.3, process 42, up for 1d 1h",
+            "Sandbox: files (landlock) enforced as far as this kernel can, system calls (seccomp) enforced",
             "  collector:2003  waiting  1m 1s  a\\nb",
             "  3   192.0.2.1:4000  192.0.2.2:2002  1d 1h  yes       alice  eth0",
             "  3   eth0    1d 1h  1     6       16777216  udpstr  1472      yes",

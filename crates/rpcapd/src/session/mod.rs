@@ -3,9 +3,10 @@
 mod start;
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use mio::Waker;
@@ -15,6 +16,7 @@ use rpcap_proto::wire::{ErrorCode, Stats, write_error};
 
 use crate::active::Callers;
 use crate::auth::{By, Doorkeeper, Identity};
+use crate::cli::Cli;
 use crate::config;
 use crate::control::{Control, ReadResult};
 use crate::devices::shown;
@@ -24,11 +26,12 @@ use crate::limits::captures::Reserved;
 use crate::listeners::Listeners;
 use crate::own::{Hidden, OwnTraffic, Watched};
 use crate::pump::{Event, Running};
+use crate::sandbox::{Part, Paths, Sandbox};
 use crate::sessions::{Ending, Entry, Sessions};
 use crate::settings::{Current, Terms};
 use crate::tls::{self, Tls};
 use tracing::field::{DisplayValue, display};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -49,8 +52,19 @@ pub struct Shared {
     pub own: Arc<OwnTraffic>,
     /// What all captures together may take of the host.
     pub limits: Arc<Limits>,
+    /// What the daemon may do, and the files that it may read, once it is in its sandbox.
+    pub sandbox: OnceLock<(Sandbox, Paths)>,
     /// Whether the daemon is about to end.
     pub shutdown: AtomicBool,
+}
+
+impl Shared {
+    /// A file that these options name and that the sandbox does not let the daemon read.
+    pub(crate) fn unreadable<'a>(&self, cli: &'a Cli) -> Option<&'a Path> {
+        let (sandbox, paths) = self.sandbox.get()?;
+        let enforced = matches!(sandbox.landlock, Part::Full | Part::Partial);
+        paths.missing(cli).filter(|_| enforced)
+    }
 }
 
 /// Serves one connection until it is over. Returns why it is, and whether the client had been
@@ -241,7 +255,12 @@ impl<'a> Session<'a> {
                 ReadResult::Nothing
             };
             match read {
-                ReadResult::Bytes(n) => self.receive(&buf[..n])?,
+                ReadResult::Bytes(n) => {
+                    let taken = self.receive(&buf[..n]);
+                    // A password may be in it.
+                    buf[..n].zeroize();
+                    taken?;
+                }
                 ReadResult::Eof => self.machine.receive_eof(),
                 ReadResult::Nothing => {
                     let deadline = self.machine.deadline().map(|d| self.epoch + d);

@@ -103,6 +103,8 @@ impl Daemon {
         };
         command.args(["-b", options.bind, "-p", &options.port.to_string()]);
         command.args(["--status-socket", "none"]);
+        // A system call that the sandbox should allow ends the daemon, so that the test sees it.
+        command.args(["--sandbox", "kill"]);
         if options.null_auth {
             command.arg("-n");
         }

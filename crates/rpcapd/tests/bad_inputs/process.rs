@@ -277,6 +277,8 @@ fn a_session_without_fault_warns_of_nothing() {
     peer.send(&m::msg(m::CLOSE, &[]));
     peer.end();
     daemon.logged_once("session ended: closed by the peer");
-    assert_eq!(daemon.count_logged(" WARN | ERROR "), 0);
+    // Of the host, and not of the session.
+    let of_host = daemon.count_logged("there is no user rpcapd");
+    assert_eq!(daemon.count_logged(" WARN | ERROR "), of_host);
     daemon.finish();
 }
