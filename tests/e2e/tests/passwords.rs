@@ -83,7 +83,7 @@ fn remembers(daemon: &Daemon, text: &str) -> bool {
     };
     let writable = maps.lines().filter(|line| line.contains(" rw"));
     let found = writable
-        .filter_map(|line| content_of(line))
+        .filter_map(content_of)
         .any(|content| String::from_utf8_lossy(&content).contains(text));
     assert!(searched > 100_000, "only {searched} bytes could be read");
     found
