@@ -71,7 +71,7 @@ fn remembers(daemon: &Daemon, text: &str) -> bool {
     let maps = std::fs::read_to_string(proc("maps")).expect("its memory map");
     let memory = File::open(proc("mem")).expect("its memory");
     let mut searched = 0;
-    let mut content_of = |line: &str| {
+    let content_of = |line: &str| {
         let (begin, end) = line.split(' ').next()?.split_once('-')?;
         let number = |text| u64::from_str_radix(text, 16).ok();
         let (begin, end) = (number(begin)?, number(end)?);
