@@ -175,7 +175,7 @@ fn enter_sandbox(
         sandbox::keep_secrets().context("core dumps")?;
     }
     let sandbox = sandbox::enter(mode, &paths)?;
-    let lacks = [sandbox.landlock, sandbox.seccomp].iter().any(|p| *p == Part::Unavailable);
+    let lacks = [sandbox.landlock, sandbox.seccomp].contains(&Part::Unavailable);
     match mode {
         Mode::Enforce | Mode::Kill if !lacks => tracing::info!("sandbox: {sandbox}"),
         _ => tracing::warn!("sandbox: {sandbox}"),

@@ -106,7 +106,7 @@ fn attempt(what: &str, directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Only in a process of its own: see [`prison`].
+/// Only in a process of its own, which `prison` starts.
 #[test]
 #[ignore = "run by the other test, in a process of its own"]
 fn prisoner() {
@@ -128,17 +128,17 @@ fn prison(what: &str, mode: &str) -> Option<(Outcome, String)> {
     let name = format!("sandbox-{}-{mode}-{}", std::process::id(), what.replace([' ', '\''], "-"));
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     for part in ["own", "other"] {
-        fs::create_dir_all(directory.join(part)).unwrap();
-        fs::write(directory.join(part).join("file"), "text").unwrap();
+        fs::create_dir_all(directory.join(part)).expect("a directory");
+        fs::write(directory.join(part).join("file"), "text").expect("a file");
     }
-    fs::write(directory.join("own/new"), "text").unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
+    fs::write(directory.join("own/new"), "text").expect("a file");
+    let output = Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", "prisoner", "--ignored", "--nocapture", "--test-threads=1"])
         .envs([(ATTEMPT, what), (MODE, mode)])
         .env(DIRECTORY, &directory)
         .output()
-        .unwrap();
-    fs::remove_dir_all(&directory).unwrap();
+        .expect("a process");
+    fs::remove_dir_all(&directory).expect("removing it");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("PARTS="), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     if mode == "enforce" && said.contains("PARTS=false") {

@@ -71,7 +71,7 @@ fn remembers(daemon: &Daemon, text: &str) -> bool {
     let maps = std::fs::read_to_string(proc("maps")).expect("its memory map");
     let memory = File::open(proc("mem")).expect("its memory");
     let mut searched = 0;
-    let mut content_of = |line: &str| {
+    let content_of = |line: &str| {
         let (begin, end) = line.split(' ').next()?.split_once('-')?;
         let number = |text| u64::from_str_radix(text, 16).ok();
         let (begin, end) = (number(begin)?, number(end)?);
@@ -83,7 +83,7 @@ fn remembers(daemon: &Daemon, text: &str) -> bool {
     };
     let writable = maps.lines().filter(|line| line.contains(" rw"));
     let found = writable
-        .filter_map(|line| content_of(line))
+        .filter_map(content_of)
         .any(|content| String::from_utf8_lossy(&content).contains(text));
     assert!(searched > 100_000, "only {searched} bytes could be read");
     found

@@ -4,7 +4,7 @@
 #[cfg(target_os = "linux")]
 mod landlock;
 mod paths;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod seccomp;
 
 use std::fmt;
@@ -71,6 +71,16 @@ impl fmt::Display for Sandbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "files (landlock) {}, system calls (seccomp) {}", self.landlock, self.seccomp)
     }
+}
+
+/// Other processors have calls of their own, for which there are no lists.
+#[cfg(all(target_os = "linux", not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod seccomp {
+    pub(super) fn restrict(_mode: super::Mode) -> anyhow::Result<super::Part> {
+        Ok(super::Part::Unavailable)
+    }
+
+    pub(super) fn forwarding_only() {}
 }
 
 /// Puts the process into the sandbox, for good. To be called before there are other threads. What
