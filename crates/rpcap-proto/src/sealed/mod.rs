@@ -6,6 +6,7 @@
 //! * [`Sealer`]: a batch of udpstr datagrams into sealed ones.
 //! * [`Opener`]: a sealed datagram into the udpstr datagram that it was, once.
 
+mod epochs;
 mod keys;
 mod open;
 mod replay;

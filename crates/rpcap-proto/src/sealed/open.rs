@@ -1,6 +1,6 @@
 use core::ops::Range;
 
-use super::keys::Keys;
+use super::epochs::Epochs;
 use super::replay::{Place, Replay};
 use super::{CLEAR, Cipher, FIRST, KEY_USES, Secret, TAG, TYPE};
 use crate::udpstr::{self, DATAGRAM_HEADER_LEN, DATAGRAM_MAX};
@@ -37,18 +37,21 @@ pub struct Counts {
     pub old: u64,
 }
 
+impl Counts {
+    /// All that were not opened.
+    pub fn refused(&self) -> u64 {
+        self.clear + self.forged + self.replayed + self.old
+    }
+}
+
 /// Opens the datagrams of one capture, each once, in whatever order they come.
 ///
-/// Nothing of a datagram is believed before all of it is authentic. One that is not costs at most
-/// the derivation of a key and one look at its bytes.
+/// Nothing of a datagram is believed before all of it is authentic. One that is not costs one look at
+/// its bytes, and one in many of them the derivation of a key.
 #[derive(Debug)]
 pub struct Opener {
-    secret: Secret,
-    cipher: Cipher,
-    uses: u64,
+    epochs: Epochs,
     replay: Replay,
-    /// Those of the epoch of the last authentic datagram.
-    keys: Option<(u32, Keys)>,
     counts: Counts,
     /// A datagram, while it is opened.
     room: Vec<u8>,
@@ -60,11 +63,8 @@ impl Opener {
     /// For a capture's datagrams from number 0 on.
     pub fn new(secret: Secret, cipher: Cipher) -> Self {
         Self {
-            secret,
-            cipher,
-            uses: KEY_USES,
+            epochs: Epochs::new(secret, cipher, KEY_USES),
             replay: Replay::new(),
-            keys: None,
             counts: Counts::default(),
             room: Vec::with_capacity(DATAGRAM_MAX),
             opened: 0..0,
@@ -74,7 +74,7 @@ impl Opener {
     /// Expects another key after so many datagrams: for tests.
     #[must_use]
     pub fn with(self, uses: u64) -> Self {
-        Self { uses: uses.max(1), ..self }
+        Self { epochs: self.epochs.with_uses(uses), ..self }
     }
 
     /// What became of datagrams so far.
@@ -84,6 +84,7 @@ impl Opener {
 
     /// The udpstr datagram that was sealed.
     pub fn open(&mut self, datagram: &[u8]) -> Result<&[u8], Refused> {
+        self.opened = 0..0;
         match self.try_open(datagram) {
             Ok(range) => {
                 self.counts.opened += 1;
@@ -102,7 +103,8 @@ impl Opener {
         }
     }
 
-    /// The udpstr datagram that was opened last, until another one is tried.
+    /// The udpstr datagram that was opened last, until another one is tried: nothing then, if that
+    /// one is refused.
     pub fn opened(&self) -> &[u8] {
         self.room.get(self.opened.clone()).unwrap_or_default()
     }
@@ -118,7 +120,7 @@ impl Opener {
         if sealed.len() < FIRST + TAG || datagram.len() > DATAGRAM_MAX {
             return Err(Refused::Clear);
         }
-        if self.counts.forged >= self.cipher.forgeries_max() {
+        if self.counts.forged >= self.epochs.cipher().forgeries_max() {
             return Err(Refused::Forged);
         }
         let number = self.replay.extend(u32::from_be_bytes(low)).ok_or(Refused::Old)?;
@@ -127,23 +129,10 @@ impl Opener {
             Place::Seen => return Err(Refused::Replayed),
             Place::TooOld => return Err(Refused::Old),
         }
-        let epoch = u32::try_from(number / self.uses).map_err(|_| Refused::Forged)?;
         self.room.clear();
         self.room.extend_from_slice(datagram);
         let data = self.room.get_mut(CLEAR..).ok_or(Refused::Clear)?;
-        let length = match &self.keys {
-            Some((of, keys)) if *of == epoch => keys.open(number, clear, data).map(|d| d.len()),
-            _ => {
-                let keys = self.secret.keys(self.cipher, epoch).ok_or(Refused::Forged)?;
-                let length = keys.open(number, clear, data).map(|d| d.len());
-                // A forged number does not put the keys away that are in use.
-                if length.is_some() && self.keys.as_ref().is_none_or(|(of, _)| *of < epoch) {
-                    self.keys = Some((epoch, keys));
-                }
-                length
-            }
-        };
-        let length = length.ok_or(Refused::Forged)?;
+        let length = self.epochs.open(number, clear, data).ok_or(Refused::Forged)?;
         self.replay.note(number);
         // The header that it had, in front of what came behind it.
         let start = CLEAR + FIRST - DATAGRAM_HEADER_LEN;

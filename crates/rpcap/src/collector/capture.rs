@@ -237,7 +237,9 @@ impl Capture<'_> {
             let request = self.request(filter.clone(), flags, reserved.port());
             let reply = self.session.control.start(&request).await?;
             if encrypted {
-                if !StartFlags(reply.extensions).contains(StartFlags::SEALED) {
+                // The first datagram cannot tell where all come from before it is known to be theirs.
+                let needed = StartFlags::SEALED | StartFlags::SOURCE_PORT;
+                if !StartFlags(reply.extensions).contains(needed) {
                     self.session.control.end_capture(self.session.shared.deadline).await?;
                     return Err(in_clear("the agent cannot do it; say transport = \"tcp\""));
                 }

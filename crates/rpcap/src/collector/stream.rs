@@ -82,6 +82,8 @@ pub struct Totals {
     pub datagrams_lost: u64,
     /// Datagrams that came and made no sense.
     pub malformed: u64,
+    /// Datagrams that were not sealed as they had to be, or came again.
+    pub refused: u64,
 }
 
 impl Totals {
@@ -105,6 +107,7 @@ impl Totals {
         self.bytes += r.bytes;
         self.datagrams_lost += r.udpstr.lost;
         self.malformed += r.malformed + r.udpstr.malformed;
+        self.refused += r.sealed.refused();
     }
 
     /// Whether every packet is accounted for.
@@ -246,7 +249,7 @@ impl Stream {
         format!(
             "agent={} interface={} captures={} received={} dropped={} captured={} unsent={} \
              sent={} lost={} delivered={} written={written} not-written={unwritten} \
-             overflowed={overflowed} if-dropped={} datagrams-lost={} malformed={} bytes={} \
+             overflowed={overflowed} if-dropped={} datagrams-lost={} malformed={} refused={} bytes={} \
              balanced={balanced}",
             self.host,
             harmless(self.key.interface.as_bytes()).replace(' ', "\\x20"),
@@ -261,6 +264,7 @@ impl Stream {
             t.if_dropped,
             t.datagrams_lost,
             t.malformed,
+            t.refused,
             t.bytes,
         )
     }

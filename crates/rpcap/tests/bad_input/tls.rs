@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rcgen::{CertificateParams, KeyPair};
-use rpcap::client::{CaptureOptions, Client, Credentials, Error};
+use rpcap::client::{CaptureOptions, Client, Credentials, Error, Transport};
 use rpcap::data::{DataError, Gauge, Received, Receiver};
 use rpcap::tls::{Fingerprint, Tls, TlsFailure, TlsOptions, Trust};
 use rpcap::url::Endpoint;
@@ -407,6 +407,55 @@ fn both_ends_derive_the_same_keys() {
     let plain = client(|_| {});
     assert!(!plain.is_encrypted());
     assert_eq!(plain.export_keying_material::<32>(label, context), None);
+}
+
+/// A daemon that lets a capture by UDP start, confirms these extensions, and tells what it was sent.
+fn capture_by_udp(
+    version: &'static SupportedProtocolVersion,
+    confirmed: u16,
+) -> (Result<(), Error>, Vec<Vec<u8>>) {
+    let identity = Identity::new(version);
+    let tls = identity.trusted();
+    let (told, heard) = std::sync::mpsc::channel();
+    let endpoint = serve(move |socket| {
+        let mut stream = identity.accept(socket);
+        answer(&mut stream, AUTHENTICATED, &[]);
+        let confirmed = confirmed.to_be_bytes();
+        for (kind, payload) in
+            [(STARTED, &[0, 0, 0, 0, 0, 9, confirmed[0], confirmed[1]][..]), (ENDED, &[])]
+        {
+            let Some(request) = hear(&mut stream) else { break };
+            told.send(request).unwrap();
+            stream.write_all(&message(kind, 0, payload)).unwrap();
+        }
+        hear(&mut stream);
+    });
+    let mut client = Client::connect_tls(&endpoint, &tls, PATIENCE).unwrap();
+    client.authenticate(&Credentials::Null).unwrap();
+    let options = CaptureOptions { transport: Transport::Udp, ..CaptureOptions::default() };
+    let result = client.start(&options).map(drop);
+    client.close();
+    (result, heard.try_iter().collect())
+}
+
+#[test]
+fn datagrams_that_would_not_be_sealed() {
+    // The daemon knows no extension, or not this one: the capture is ended.
+    for confirmed in [0, 0x0100, 0x0300, 0xfbff] {
+        let (result, heard) = capture_by_udp(&version::TLS13, confirmed);
+        assert!(matches!(result, Err(Error::DatagramsInClear(_))), "{result:?}");
+        let [start, end] = &heard[..] else { panic!("{heard:?}") };
+        assert_eq!(start[8..10], [0x05, 0x03]);
+        assert!(end.is_empty());
+    }
+    // Without TLS 1.3 it is not even asked for.
+    let (result, heard) = capture_by_udp(&version::TLS12, 0x0700);
+    assert!(matches!(result, Err(Error::DatagramsInClear(_))), "{result:?}");
+    assert!(heard.is_empty(), "{heard:?}");
+    // It does it.
+    let (result, heard) = capture_by_udp(&version::TLS13, 0x0700);
+    result.unwrap();
+    assert_eq!(heard.len(), 1);
 }
 
 /// It may come before anything is asked, and with the end of the connection behind it.

@@ -28,6 +28,7 @@ mod message;
 mod peer;
 mod process;
 mod savefile;
+mod sealed;
 mod streams;
 mod suite;
 mod tls_peer;
