@@ -67,7 +67,15 @@ pub(super) type Entries = BTreeMap<String, Entry>;
 impl Users {
     /// Reads a file that only its owner can read or write.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
-        let entries = read(path)?;
+        Self::check(path, read(path)?)
+    }
+
+    /// The same from its text; errors name `path`.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ReadError> {
+        Self::check(path, parse(path, text)?)
+    }
+
+    fn check(path: &Path, entries: Entries) -> Result<Self, ReadError> {
         let check = |(name, entry): (String, Entry)| {
             let user = user(&name, &entry);
             user.map(|user| (name.clone(), user)).map_err(|reason| ReadError::Wrong {
@@ -116,10 +124,15 @@ pub(super) fn read(path: &Path) -> Result<Entries, ReadError> {
         Unread::Refused(reason) => wrong(reason),
     })?;
     let text = String::from_utf8(bytes).map_err(|e| wrong(e.to_string()))?;
-    toml::from_str(&text).map_err(|e: toml::de::Error| {
+    parse(path, &text)
+}
+
+fn parse(path: &Path, text: &str) -> Result<Entries, ReadError> {
+    toml::from_str(text).map_err(|e: toml::de::Error| {
         let at = e.span().map_or(0, |span| span.start);
         let line = text.get(..at).map_or(1, |before| before.matches('\n').count() + 1);
-        wrong(format!("line {line}: {}", e.message().replace('\n', ", ")))
+        let reason = format!("line {line}: {}", e.message().replace('\n', ", "));
+        ReadError::Wrong { path: path.to_owned(), reason }
     })
 }
 

@@ -25,6 +25,16 @@ impl<'a> Input<'a> {
         u32::from(self.u16()) << 16 | u32::from(self.u16())
     }
 
+    /// One of a list that is not empty.
+    pub(crate) fn pick<T: Copy>(&mut self, list: &[T]) -> T {
+        list[usize::from(self.u8()) % list.len()]
+    }
+
+    /// All that is left, as text.
+    pub(crate) fn text(&self) -> std::borrow::Cow<'a, str> {
+        String::from_utf8_lossy(self.0)
+    }
+
     /// So many bytes as the next two say.
     pub(crate) fn bytes(&mut self) -> &'a [u8] {
         let len = self.u16();

@@ -14,20 +14,28 @@ const PACKET: [u8; 64] = {
 };
 
 /// The registers and memory of the machine. Memory that was not written reads as a fault here.
-struct Machine {
+pub(crate) struct Machine<'a> {
+    packet: &'a [u8],
     a: u32,
     x: u32,
     scratch: [Option<u32>; 16],
+    /// Whether the link header was asked for, which is not there for every packet.
+    pub(crate) link: bool,
 }
 
-impl Machine {
-    /// What a program returns for [`PACKET`]. Panics where a program that is accepted must not get:
+impl<'a> Machine<'a> {
+    /// A machine for a packet that begins with its network header.
+    pub(crate) fn new(packet: &'a [u8]) -> Self {
+        Self { packet, a: 0, x: 0, scratch: [None; 16], link: false }
+    }
+
+    /// What a program returns for the packet. Panics where a program that is accepted must not get:
     /// an unknown operation, a jump out of the program, memory that is not there or not written.
     ///
     /// Written from the description of the machine and the numbers of its operations, not from the
     /// code that it checks.
-    fn run(program: &[Instruction]) -> u32 {
-        let mut m = Self { a: 0, x: 0, scratch: [None; 16] };
+    pub(crate) fn run(&mut self, program: &[Instruction]) -> u32 {
+        let m = self;
         let mut at = 0;
         for _ in 0..program.len() {
             let i = program.get(at).expect("a jump out of the program");
@@ -61,17 +69,31 @@ impl Machine {
         panic!("longer than the program: a jump back");
     }
 
-    fn load(&self, i: Instruction) -> Option<u32> {
-        let packet = |offset: u32, len: usize| {
+    fn load(&mut self, i: Instruction) -> Option<u32> {
+        let (bytes, x) = (self.packet, self.x);
+        let mut link = false;
+        let mut packet = |offset: u32, len: usize| {
+            let offset = match offset {
+                0..0x8000_0000 => offset,
+                // From the network header, which is the packet's beginning.
+                0xfff0_0000.. => offset - 0xfff0_0000,
+                0xffe0_0000.. => {
+                    link = true;
+                    return None;
+                }
+                _ => return None,
+            };
             let start = usize::try_from(offset).ok()?;
-            let bytes = PACKET.get(start..start.checked_add(len)?)?;
+            let bytes = bytes.get(start..start.checked_add(len)?)?;
             Some(bytes.iter().fold(0, |value, b| value << 8 | u32::from(*b)))
         };
-        let indirect = |len| packet(self.x.checked_add(i.k)?, len);
-        match i.code {
+        let mut indirect = |len| packet(x.wrapping_add(i.k), len);
+        let value = match i.code {
             0x00 | 0x01 => Some(i.k),
-            // A fact about the packet: any value will do, if it is always the same.
-            0x20 | 0x28 | 0x30 if i.k >= 0xffff_f000 => Some(i.k & 0xff),
+            0x20 | 0x28 | 0x30 if i.k == 0xffff_f028 => Some(self.a ^ x),
+            // A fact about the packet: any value will do, if it is always the same. 0 is what
+            // packets have that come from no interface.
+            0x20 | 0x28 | 0x30 if i.k >= 0xffff_f000 => Some(0),
             0x20 => packet(i.k, 4),
             0x28 => packet(i.k, 2),
             0x30 => packet(i.k, 1),
@@ -79,10 +101,12 @@ impl Machine {
             0x48 => indirect(2),
             0x50 => indirect(1),
             0x60 | 0x61 => Some(self.scratch[i.k as usize].expect("memory not written")),
-            0x80 | 0x81 => Some(PACKET.len() as u32),
+            0x80 | 0x81 => Some(bytes.len() as u32),
             0xb1 => packet(i.k, 1).map(|b| 4 * (b & 15)),
             code => panic!("unknown load {code:#x}"),
-        }
+        };
+        self.link |= link;
+        value
     }
 
     /// `None` ends the program: only a division by what `X` holds may do that.
@@ -121,6 +145,10 @@ impl Machine {
     }
 }
 
+fn run(program: &[Instruction]) -> u32 {
+    Machine::new(&PACKET).run(program)
+}
+
 /// Four bytes of snaplen, then instructions of eight bytes.
 ///
 /// An accepted program runs to its end, keeps its meaning when it is written and read, printed and
@@ -142,16 +170,16 @@ pub fn filter(data: &[u8]) {
         return;
     };
     assert!((1..=8192).contains(&count));
-    let result = Machine::run(program.instructions());
+    let result = run(program.instructions());
 
     assert!(!program.disassemble().to_string().is_empty());
     assert_eq!(Program::parse_ddd(&program.to_ddd()).as_ref(), Ok(&program));
     let _ = program.fits_kernel();
 
     let clamped = program.clone().clamp(snaplen);
-    assert_eq!(Machine::run(clamped.instructions()), result.min(snaplen));
+    assert_eq!(run(clamped.instructions()), result.min(snaplen));
 
     let noise = vec![Instruction::new(0x00, 7), Instruction::new(0x07, 0)];
     let prefixed = program.with_prefix(noise).expect("a prefix without fault");
-    assert_eq!(Machine::run(prefixed.instructions()), result);
+    assert_eq!(run(prefixed.instructions()), result);
 }

@@ -4,6 +4,7 @@ use rpcap_proto::session::{ClientError, ClientSession, Event, Request};
 use rpcap_proto::wire::{AuthRequest, FilterBlock, Sampling, StartFlags, StartRequest};
 
 use super::input::Input;
+use super::messages::reply;
 
 #[derive(Debug, Default, PartialEq)]
 struct Outcome {
@@ -48,8 +49,10 @@ fn run(data: &[u8], piece: usize) -> Outcome {
     let mut input = Input(data);
     let mut session = ClientSession::new();
     let mut outcome = Outcome::default();
+    let mut asked = 0;
     while !input.is_empty() && outcome.error.is_none() {
-        let request = match input.u8() {
+        let event = input.u8();
+        let request = match event {
             0 => Request::Authenticate(AuthRequest::Null),
             1 => Request::ListDevices,
             2 => Request::Open("lo"),
@@ -59,7 +62,9 @@ fn run(data: &[u8], piece: usize) -> Outcome {
             6 => Request::Stats,
             7 => Request::EndCapture,
             _ => {
-                for bytes in input.bytes().chunks(piece) {
+                let made = if event == 8 { reply(asked, &mut input) } else { Vec::new() };
+                let came = if event == 8 { &made[..] } else { input.bytes() };
+                for bytes in came.chunks(piece) {
                     session.receive(bytes);
                     poll(&mut session, &mut outcome);
                 }
@@ -67,6 +72,7 @@ fn run(data: &[u8], piece: usize) -> Outcome {
             }
         };
         let busy = session.is_waiting();
+        asked = if busy { asked } else { event };
         let sent = session.request(&request);
         assert_eq!(sent == Err(ClientError::Busy), busy);
         assert!(session.is_waiting());
@@ -75,8 +81,9 @@ fn run(data: &[u8], piece: usize) -> Outcome {
     outcome
 }
 
-/// Events, each a byte: 0 to 7 are requests, in the order of [`Request`]; others mean that bytes
-/// arrive, with two bytes of length before them.
+/// Events, each a byte: 0 to 7 are requests, in the order of [`Request`]; 8 is a reply to the one that
+/// is unanswered, well framed with any fields, or damaged; others mean that bytes arrive, with two
+/// bytes of length before them.
 ///
 /// The session has one request unanswered at most, shows no text that a terminal would obey, and
 /// does not care how the stream is cut.

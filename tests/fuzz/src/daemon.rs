@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use rpcap_proto::bpf::Program;
 use rpcap_proto::session::{
-    Action, Config, DaemonSession, DataChannel, EndReason, Next, Start, Timers,
+    Action, Config, DaemonSession, DataChannel, EndReason, Next, Note, Start, Timers,
 };
 use rpcap_proto::wire::{Address, Device, SNAPLEN_MAX, SockAddr, StartReply, Stats};
 
 use super::input::Input;
+use super::messages::request;
 
 /// The most that one message, or one event, is answered with: the list of one device.
 const LONGEST_ANSWER: usize = 600;
@@ -26,8 +27,12 @@ struct Run {
     /// One bit for each question to the program, used over and over: whether it says no.
     refusals: u32,
     /// What a program would know.
+    active: bool,
+    accepted: bool,
     device: Option<String>,
     running: bool,
+    /// Running, or failed by itself and not ended yet.
+    captured: bool,
     outcome: Outcome,
 }
 
@@ -38,8 +43,9 @@ impl Run {
             match self.session.poll(self.now) {
                 Next::Do(action) => self.answer(action),
                 Next::Wait => {
-                    if let Some(deadline) = self.session.deadline() {
-                        assert!(deadline > self.now, "a program would spin");
+                    match self.session.deadline() {
+                        Some(deadline) => assert!(deadline > self.now, "a program would spin"),
+                        None => assert!(self.active || self.captured, "waits for ever"),
                     }
                     break;
                 }
@@ -51,15 +57,24 @@ impl Run {
 
     fn answer(&mut self, action: Action) {
         self.outcome.asked.push(format!("{action:?}"));
-        if matches!(action, Action::Note(_)) {
+        if let Action::Note(note) = action {
+            self.accepted |= note == Note::Authenticated;
             return;
         }
+        assert_eq!(self.session.poll(self.now), Next::Wait, "two actions in work");
+        assert_eq!(self.session.deadline(), None, "a timer runs while the program works");
+        assert!(!self.session.wants_input(), "reads on while the program works");
+        let asks = matches!(action, Action::Authenticate { .. });
+        assert_eq!(self.accepted, !asks, "asked for something before it was accepted");
         self.refusals = self.refusals.rotate_left(1);
         let ok = if self.refusals & 1 == 0 { Ok(()) } else { Err("no") };
         let (session, now) = (&mut self.session, self.now);
         match action {
             Action::Note(_) => {}
-            Action::Authenticate { .. } => session.authenticated(ok, now),
+            Action::Authenticate { .. } => {
+                session.authenticated(ok, now);
+                self.accepted = ok.is_ok();
+            }
             Action::ListDevices => {
                 let address = Address {
                     addr: Some(SockAddr::V4([127, 0, 0, 1].into())),
@@ -81,6 +96,7 @@ impl Run {
                 check(&start);
                 session.started(ok.map(|()| StartReply::default()));
                 self.running = ok.is_ok();
+                self.captured = self.running;
             }
             Action::SetFilter(program) => {
                 assert!(self.running, "a filter for no capture");
@@ -89,8 +105,10 @@ impl Run {
             }
             Action::ReadStats => session.stats(ok.map(|()| Stats::default())),
             Action::Stop => {
+                assert!(self.captured, "the end of no capture");
                 session.stopped(now);
                 self.running = false;
+                self.captured = false;
             }
         }
     }
@@ -122,8 +140,11 @@ fn run(data: &[u8], piece: usize) -> Outcome {
         session: DaemonSession::new(config, now),
         now,
         refusals: input.u32(),
+        active: config.active,
+        accepted: false,
         device: None,
         running: false,
+        captured: false,
         outcome: Outcome::default(),
     };
     let (mut events, mut received, mut eof) = (2, 0, false);
@@ -146,8 +167,10 @@ fn run(data: &[u8], piece: usize) -> Outcome {
                 run.now += Duration::from_secs(24 * 3600);
             }
             _ if eof => {}
-            _ => {
-                for bytes in input.bytes().chunks(piece) {
+            event => {
+                let made = if event == 5 { request(&mut input) } else { Vec::new() };
+                let came = if event == 5 { &made[..] } else { input.bytes() };
+                for bytes in came.chunks(piece) {
                     received += bytes.len();
                     run.session.receive(bytes);
                     run.poll();
@@ -172,10 +195,12 @@ fn run(data: &[u8], piece: usize) -> Outcome {
 /// * 2: the capture fails
 /// * 3: the client ends the stream
 /// * 4: a day passes, unless something is captured
+/// * 5: a request arrives, well framed with any fields, or damaged
 /// * others: two bytes of length and so many bytes arrive
 ///
-/// The session asks its program for nothing that makes no sense, answers no more than it is asked,
-/// never has its program spin, and does not care how the stream is cut.
+/// The session asks its program for one thing at a time and nothing that makes no sense, answers no
+/// more than it is asked, never has its program spin or wait for ever, and does not care how the
+/// stream is cut.
 pub fn daemon_session(data: &[u8]) {
     assert_eq!(run(data, usize::MAX), run(data, 1));
 }
