@@ -120,8 +120,8 @@ impl Ring {
     fn head(&self, index: usize) -> &Head {
         let head: NonNull<Head> = self.at(index).cast();
         // SAFETY: a block begins with its head, on a page boundary, as the kernel takes only whole pages for a block's
-        // size; the mapping lives as long as `self`. The two plain
-        // integers are constants since the ring was set up; the rest is atomic.
+        // size; the mapping lives as long as `self`. The two plain integers are constants since the ring was set up; the
+        // rest is atomic.
         unsafe { head.as_ref() }
     }
 }
