@@ -84,7 +84,7 @@ pub fn compare_verdicts(data: &[u8]) -> Compared {
     }
 }
 
-/// A program, as [`program`](super::program) has it.
+/// A program, as `program::program` has it.
 ///
 /// The kernel takes what the validator takes, up to its own limits, and refuses what the validator
 /// refuses. What the validator takes, the interpreter takes.
@@ -129,8 +129,7 @@ pub fn compare_runs(data: &[u8]) -> Compared {
         return Compared::No;
     }
     // What a packet that came from no interface has.
-    let aux =
-        Aux { protocol: Some(0), pkttype: Some(0), network: Some(0), ..Aux::default() };
+    let aux = Aux { protocol: Some(0), pkttype: Some(0), network: Some(0), ..Aux::default() };
     let len = packet.len() as u32;
     let ours = filter::run(&for_capture(program.instructions()), &packet, len, &aux);
     let mut machine = Machine::new(&packet);

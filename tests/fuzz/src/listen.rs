@@ -67,7 +67,7 @@ async fn run(mut input: Input<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Requests, each a byte: see [`reply`]; a second byte says what comes before the agent has read it:
+/// Requests, each a byte: see `messages::reply`; a second byte says what comes before the agent has read it:
 /// below 192 a reply to it, else bytes with two of length before them, and 0 that nothing follows.
 ///
 /// Whatever an agent sends, and when, ends in an answer or in an error that names the agent.
@@ -75,7 +75,11 @@ pub fn listen_control(data: &[u8]) {
     RUNTIME.with_borrow_mut(|runtime| {
         let runtime = runtime.get_or_insert_with(|| {
             // Time that passes only when everybody waits: no deadline has to be waited for.
-            Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime")
+            Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .expect("a runtime")
         });
         if let Err(error) = runtime.block_on(run(Input(data))) {
             let text = error.to_string();

@@ -28,9 +28,9 @@ pub fn daemon_options(data: &[u8]) {
             // Names would be looked up.
             if let Ok(list) = text.parse::<AllowList>()
                 && !text.contains(|c: char| c.is_alphabetic() && !c.is_ascii_hexdigit())
-                && text.split([' ', ',', ';', '\r', '\n']).all(|t| {
-                    t.is_empty() || t.parse::<Prefix>().is_ok()
-                })
+                && text
+                    .split([' ', ',', ';', '\r', '\n'])
+                    .all(|t| t.is_empty() || t.parse::<Prefix>().is_ok())
             {
                 let none = addresses.map(|a| list.allows(a));
                 let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
@@ -48,7 +48,7 @@ pub fn daemon_options(data: &[u8]) {
                         said = format!("{said},{preselect}");
                     }
                     let again: PeerList = said.parse().expect("what was shown");
-                    assert_eq!(again.0, [peer.clone()], "{said}");
+                    assert_eq!(again.0, std::slice::from_ref(peer), "{said}");
                 }
             }
         }
@@ -112,7 +112,9 @@ pub fn client_values(data: &[u8]) {
         }
         _ => {
             let safe = text::harmless(input.0);
-            assert!(!safe.chars().any(|c| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c)));
+            assert!(
+                !safe.chars().any(|c| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c))
+            );
             assert!(safe.len() <= 10 * input.0.len());
         }
     }

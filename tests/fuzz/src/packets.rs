@@ -27,8 +27,7 @@ pub fn print(data: &[u8]) {
 
 /// A byte for the link type, then a packet.
 ///
-/// A packet is of the same flow whatever follows what was needed to tell, and without keys in common
-/// flows have nothing in common.
+/// A packet is of one flow, and of the same when two neighbours are swapped.
 pub fn flow(data: &[u8]) {
     let mut input = Input(data);
     let linktype = LinkType(input.pick(&LINK_TYPES));
@@ -62,7 +61,7 @@ pub fn framer(data: &[u8]) {
     };
     framer.limit(limit);
     let mut taken = Taken::default();
-    let (mut sent, mut got): (Vec<(u32, Vec<u8>)>, Vec<(u32, Vec<u8>)>) = Default::default();
+    let (mut sent, mut got) = (Vec::new(), Vec::new());
     let mut unpacker = Unpacker::new(SNAPLEN_MAX);
     let mut read = |framer: &mut dyn Framer| {
         let batch = framer.batch();
