@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use clap::Parser;
 use rpcap::url::{Endpoint, Url};
 use rpcap::{text, values};
+use rpcap_proto::bpf::Program;
 use rpcap_proto::prefix::Prefix;
 use rpcapd::allow::AllowList;
 use rpcapd::cli::Arguments;
@@ -77,8 +78,8 @@ pub fn daemon_options(data: &[u8]) {
     }
 }
 
-/// A byte: 0 to 4 read the rest as a URL, a host with a port, a time, a sampling, a number of bytes;
-/// 5 makes it harmless for a terminal.
+/// A byte: 0 to 5 read the rest as a URL, a host with a port, a time, a sampling, a number of bytes, a
+/// filter as `tcpdump -ddd` prints it; others make it harmless for a terminal.
 ///
 /// What is accepted is within its bounds, and means the same when it is shown and read again.
 pub fn client_values(data: &[u8]) {
@@ -109,6 +110,11 @@ pub fn client_values(data: &[u8]) {
         }
         4 => {
             let _ = values::size(&text);
+        }
+        5 => {
+            if let Ok(program) = Program::parse_ddd(&text) {
+                assert_eq!(Program::parse_ddd(&program.to_ddd()).as_ref(), Ok(&program));
+            }
         }
         _ => {
             let safe = text::harmless(input.0);

@@ -27,6 +27,9 @@ const SIZE_MAX: u64 = 16 * 1024 * 1024;
 /// Most kilobytes of memory that comparing one password may take.
 const MEMORY_MAX: u32 = 256 * 1024;
 
+/// Most times that it may go over that memory. Others who log in wait meanwhile.
+const PASSES_MAX: u32 = 16;
+
 /// Why the users could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -97,9 +100,12 @@ pub(super) fn user(name: &str, entry: &Entry) -> Result<User, String> {
     if hash.algorithm.as_str() != "argon2id" {
         return Err(format!("password: {} is not argon2id", hash.algorithm));
     }
-    let memory = hash.params.get_decimal("m").unwrap_or(u32::MAX);
-    if memory > MEMORY_MAX {
+    let number = |name| hash.params.get_decimal(name).unwrap_or(u32::MAX);
+    if number("m") > MEMORY_MAX {
         return Err(format!("password: comparing it takes more than {MEMORY_MAX} kB"));
+    }
+    if number("t") > PASSES_MAX {
+        return Err(format!("password: comparing it takes more than {PASSES_MAX} passes"));
     }
     if let Some(filter) = &entry.filter {
         cli::filter(filter).map_err(|e| format!("filter: {e}"))?;

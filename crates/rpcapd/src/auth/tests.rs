@@ -101,11 +101,13 @@ fn a_file_is_read_and_written() {
 fn files_with_mistakes_let_nobody_in() {
     let hash = &users().0["alice"].password;
     let expensive = hash.replace("m=19456", "m=4000000");
+    let endless = hash.replace("t=2", "t=4000000");
     for (text, reason) in [
         ("[alice]\n".to_owned(), "line 1: missing field `password`"),
         ("[alice]\npassword = \"secret\"\n".to_owned(), "alice: password: "),
         ("[alice]\npassword = \"$1$abc$abcdefgh\"\n".to_owned(), "alice: password: "),
         (format!("[alice]\npassword = \"{expensive}\"\n"), "more than 262144 kB"),
+        (format!("[alice]\npassword = \"{endless}\"\n"), "more than 16 passes"),
         (format!("[alice]\npassword = \"{hash}\"\nadmin = true\n"), "line 3: unknown field"),
         (format!("[alice]\npassword = \"{hash}\"\nsnaplen = 0\n"), "alice: snaplen: "),
         (format!("[alice]\npassword = \"{hash}\"\ndevices = \"\"\n"), "alice: devices: "),
