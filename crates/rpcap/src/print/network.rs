@@ -172,8 +172,8 @@ fn ipv6(out: &mut impl fmt::Write, ip: &LaxIpv6Slice<'_>, packet: Captured<'_>) 
 }
 
 /// Which of its bytes a packet has, if it is a fragment, from its extension headers (RFC 8200 section
-/// 4). These may be incomplete, which etherparse's own iterator does not expect: it reads on behind
-/// them.
+/// 4). The last of these may be cut, so every step is checked, which the iterator of a `Lax` slice
+/// leaves to the caller.
 fn fragment(mut kind: Option<IpNumber>, mut headers: &[u8]) -> Option<u16> {
     loop {
         let [next, units, first, second, ..] = *headers else { return None };
