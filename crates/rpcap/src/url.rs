@@ -117,7 +117,7 @@ impl FromStr for Endpoint {
         if host.is_empty() {
             return Err(UrlError::NoHost);
         }
-        if host.contains(|c: char| c.is_whitespace() || c.is_control() || "@?#\\".contains(c)) {
+        if host.contains(|c: char| c.is_whitespace() || c.is_control() || "@?#\\[]".contains(c)) {
             return Err(UrlError::Host(host.to_owned()));
         }
         let port = match port {
@@ -210,6 +210,7 @@ mod tests {
         assert_eq!(error("h:"), UrlError::Port(String::new()));
         assert_eq!(error("[::1"), UrlError::Host("[::1".into()));
         assert_eq!(error("[::1]x"), UrlError::Host("[::1]x".into()));
+        assert_eq!(error("[[]"), UrlError::Host("[".into()));
         assert_eq!(error("user@h"), UrlError::Host("user@h".into()));
         assert_eq!(error("h/100%"), UrlError::Escape);
         assert_eq!(error("h/%zz"), UrlError::Escape);

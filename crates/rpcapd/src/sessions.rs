@@ -156,7 +156,7 @@ impl Sessions {
     }
 
     /// Whether there is room for one more session that a client begins. If there is none, the oldest
-    /// client that was not accepted within [`PATIENCE`] makes way, so that strangers cannot keep
+    /// client that was not accepted within `PATIENCE` makes way, so that strangers cannot keep
     /// others out by connecting.
     pub fn make_room(&self, limit: usize) -> bool {
         let state = lock(&self.state);

@@ -58,7 +58,8 @@ impl Ring {
             return Err(invalid());
         }
         let len = block_size.checked_mul(blocks).ok_or_else(invalid)?;
-        // SAFETY: a new mapping, placed by the kernel, overlaps nothing that anyone has.
+        // SAFETY: a new mapping, placed by the kernel, overlaps nothing that anyone has. It is `len` bytes of the ring:
+        // packet_mmap() refuses every other length.
         let base = unsafe {
             libc::mmap(
                 ptr::null_mut(),
@@ -118,8 +119,9 @@ impl Ring {
 
     fn head(&self, index: usize) -> &Head {
         let head: NonNull<Head> = self.at(index).cast();
-        // SAFETY: a block begins with its head, on a page boundary; the mapping lives as long as `self`. The two plain
-        // integers are constants since the ring was set up; the rest is atomic.
+        // SAFETY: a block begins with its head, on a page boundary, as the kernel takes only whole pages for a block's
+        // size; the mapping lives as long as `self`. The two plain integers are constants since the ring was set up; the
+        // rest is atomic.
         unsafe { head.as_ref() }
     }
 }
@@ -158,8 +160,10 @@ impl Owned<'_> {
         let start: NonNull<u8> = self.head.cast();
         // SAFETY: the head is inside the block.
         let start = unsafe { start.add(HEAD_LEN) };
-        // SAFETY: these are the block's bytes after its head, initialised by the kernel, which does not touch them until
-        // the status says that they are its own again: that is stored in `drop`, when this borrow has ended.
+        // SAFETY: these are the block's bytes after its head, zeroes since the ring was set up and then what the kernel
+        // wrote. It passes a block on only when no packet is being copied into it any more (`blk_fill_in_prog_lock` of
+        // net/packet/af_packet.c), and does not touch it until the status says that it is the kernel's again: that is
+        // stored in `drop`, when this borrow has ended.
         unsafe { slice::from_raw_parts_mut(start.as_ptr(), self.block_size - HEAD_LEN) }
     }
 

@@ -83,7 +83,8 @@ pub(super) fn take_counters(fd: BorrowedFd<'_>) -> io::Result<Counters> {
 }
 
 fn set<T: Copy>(fd: BorrowedFd<'_>, name: libc::c_int, value: &T) -> io::Result<()> {
-    // SAFETY: `value` is valid for reads of its own size for the time of the call.
+    // SAFETY: `value` is valid for reads of its own size for the time of the call; none of the three types above that are
+    // set has padding.
     done(unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),

@@ -49,6 +49,7 @@ fn execute(program: &[Instruction], packet: &[u8], len: u32, aux: &Aux) -> Optio
             RET_K => return Some(k),
             RET_A => return Some(a),
 
+            LD_W_ABS | LD_H_ABS | LD_B_ABS if k == SKF_AD_ALU_XOR_X => a ^= x,
             LD_W_ABS | LD_H_ABS | LD_B_ABS => {
                 a = match ancillary(k, aux) {
                     Some(value) => value?,
@@ -180,6 +181,15 @@ mod tests {
         assert_eq!(eval(&[Instruction::stmt(LD_B_ABS, SKF_NET as u32 + 1)]), 3);
         assert_eq!(eval(&[Instruction::stmt(LD_H_ABS, SKF_LL as u32 + 3)]), 0x0304);
         assert_eq!(eval(&[Instruction::stmt(LD_B_ABS, SKF_LL as u32 + 10)]), 0);
+    }
+
+    #[test]
+    fn the_load_that_is_none_changes_a() {
+        let registers = [Instruction::stmt(LD_IMM, 6), Instruction::stmt(LDX_IMM, 3)];
+        for load in [LD_W_ABS, LD_H_ABS, LD_B_ABS] {
+            let program = [&registers[..], &[Instruction::stmt(load, SKF_AD_ALU_XOR_X)]].concat();
+            assert_eq!(eval(&program), 5);
+        }
     }
 
     #[test]

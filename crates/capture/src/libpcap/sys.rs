@@ -142,7 +142,8 @@ fn load_library() -> Result<Library, String> {
     };
     let mut reason = None;
     for &name in names {
-        // SAFETY: libpcap runs nothing of consequence when it is loaded.
+        // SAFETY: libpcap runs nothing when it is loaded; what it is linked with (D-Bus, netlink) is made to be loaded into
+        // any process, from the system's own directories.
         match unsafe { Library::new(name) } {
             Ok(library) => return Ok(library),
             Err(error) => reason = reason.or(Some(error.to_string())),

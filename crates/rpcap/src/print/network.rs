@@ -2,8 +2,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use etherparse::{
-    ArpOperation, ArpPacketSlice, EtherType, IpNumber, Ipv6ExtensionSlice, LaxIpv4Slice,
-    LaxIpv6Slice, LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, LinkSlice, ether_type, ip_number,
+    ArpOperation, ArpPacketSlice, EtherType, IpNumber, LaxIpv4Slice, LaxIpv6Slice, LaxLinkExtSlice,
+    LaxNetSlice, LaxSlicedPacket, LinkSlice, ether_type, ip_number,
 };
 
 use super::Captured;
@@ -157,13 +157,7 @@ fn ipv6(out: &mut impl fmt::Write, ip: &LaxIpv6Slice<'_>, packet: Captured<'_>) 
         length,
     };
     out.write_str("IP6 ")?;
-    let fragment = extensions.clone().into_iter().find_map(|extension| match extension {
-        Ipv6ExtensionSlice::Fragment(fragment) if fragment.is_fragmenting_payload() => {
-            Some(fragment.fragment_offset().byte_offset())
-        }
-        _ => None,
-    });
-    match fragment {
+    match fragment(extensions.first_header(), extensions.slice()) {
         // Those that could be read are behind.
         None if is_extension(payload.ip_number) => {
             segment.ends(out)?;
@@ -174,6 +168,30 @@ fn ipv6(out: &mut impl fmt::Write, ip: &LaxIpv6Slice<'_>, packet: Captured<'_>) 
             segment.ends(out)?;
             write!(out, "frag ({offset}|{length}) ip-proto-{}", payload.ip_number.0)
         }
+    }
+}
+
+/// Which of its bytes a packet has, if it is a fragment, from its extension headers (RFC 8200 section
+/// 4). The last of these may be cut, so every step is checked, which the iterator of a `Lax` slice
+/// leaves to the caller.
+fn fragment(mut kind: Option<IpNumber>, mut headers: &[u8]) -> Option<u16> {
+    loop {
+        let [next, units, first, second, ..] = *headers else { return None };
+        let length = match kind? {
+            ip_number::IPV6_FRAG => {
+                let field = u16::from_be_bytes([first, second]);
+                let (offset, more) = (field & !7, field & 1 != 0);
+                if offset > 0 || more {
+                    return Some(offset);
+                }
+                8
+            }
+            ip_number::AUTH => (usize::from(units) + 2) * 4,
+            kind if is_extension(kind) => (usize::from(units) + 1) * 8,
+            _ => return None,
+        };
+        kind = Some(IpNumber(next));
+        headers = headers.get(length..)?;
     }
 }
 

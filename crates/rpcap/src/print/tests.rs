@@ -341,3 +341,27 @@ fn prints_every_sample_cut_anywhere() {
         }
     }
 }
+
+/// Extension headers that claim more than there is, and fragments behind others.
+#[test]
+fn extension_headers_of_ipv6() {
+    let print = |first: u8, extensions: &[u8]| {
+        let mut packet = vec![0x60, 0, 0, 0, 0, 40, first, 64];
+        packet.extend([[1; 16], [2; 16]].concat());
+        packet.extend_from_slice(extensions);
+        let len = packet.len() as u32;
+        text(101, &Record { secs: 0, nanos: 0, len, data: &packet })
+    };
+    // Hop-by-hop options, whose next header is a fragment of UDP at 24.
+    let options = [44, 0, 1, 4, 0, 0, 0, 0];
+    let fragment = [17, 0, 0, 24, 0, 0, 0, 9];
+    assert!(print(0, &[options, fragment].concat()).contains("frag (24|"));
+    let first = print(44, &[17, 0, 0, 1, 0, 0, 0, 9]);
+    assert!(first.ends_with("[|udp]"), "{first}");
+    for first in [0, 43, 44, 51, 60] {
+        for extensions in [&[][..], &[17], &[17, 255, 0, 0, 0, 0, 0, 0], &options[..7], &options] {
+            let line = print(first, extensions);
+            assert!(line.contains(" IP6 "), "{line}");
+        }
+    }
+}

@@ -27,6 +27,9 @@ const SIZE_MAX: u64 = 16 * 1024 * 1024;
 /// Most kilobytes of memory that comparing one password may take.
 const MEMORY_MAX: u32 = 256 * 1024;
 
+/// Most times that it may go over that memory. Others who log in wait meanwhile.
+const PASSES_MAX: u32 = 16;
+
 /// Why the users could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -73,7 +76,15 @@ impl Users {
     /// Reads a file that only its owner can read or write: root, this process's user, or one that
     /// `trusts` is true of.
     pub fn read(path: &Path, trusts: impl Fn(u32) -> bool) -> Result<Self, ReadError> {
-        let entries = read(path, trusts)?;
+        Self::check(path, read(path, trusts)?)
+    }
+
+    /// The same from its text; errors name `path`.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ReadError> {
+        Self::check(path, parse(path, text)?)
+    }
+
+    fn check(path: &Path, entries: Entries) -> Result<Self, ReadError> {
         let check = |(name, entry): (String, Entry)| {
             let user = user(&name, &entry);
             user.map(|user| (name.clone(), user)).map_err(|reason| ReadError::Wrong {
@@ -123,11 +134,14 @@ fn check_hash(password: &str) -> Result<(), String> {
     if hash.algorithm.as_str() != "argon2id" {
         return Err(format!("{} is not argon2id", hash.algorithm));
     }
-    let memory = hash.params.get_decimal("m").unwrap_or(u32::MAX);
-    match memory > MEMORY_MAX {
-        true => Err(format!("comparing it takes more than {MEMORY_MAX} kB")),
-        false => Ok(()),
+    let number = |name| hash.params.get_decimal(name).unwrap_or(u32::MAX);
+    if number("m") > MEMORY_MAX {
+        return Err(format!("comparing it takes more than {MEMORY_MAX} kB"));
     }
+    if number("t") > PASSES_MAX {
+        return Err(format!("comparing it takes more than {PASSES_MAX} passes"));
+    }
+    Ok(())
 }
 
 /// Reads what a file says, unchecked.
@@ -144,10 +158,15 @@ pub(super) fn read(path: &Path, trusts: impl Fn(u32) -> bool) -> Result<Entries,
             },
         )?;
     let text = String::from_utf8(bytes).map_err(|e| wrong(e.to_string()))?;
-    toml::from_str(&text).map_err(|e: toml::de::Error| {
+    parse(path, &text)
+}
+
+fn parse(path: &Path, text: &str) -> Result<Entries, ReadError> {
+    toml::from_str(text).map_err(|e: toml::de::Error| {
         let at = e.span().map_or(0, |span| span.start);
         let line = text.get(..at).map_or(1, |before| before.matches('\n').count() + 1);
-        wrong(format!("line {line}: {}", e.message().replace('\n', ", ")))
+        let reason = format!("line {line}: {}", e.message().replace('\n', ", "));
+        ReadError::Wrong { path: path.to_owned(), reason }
     })
 }
 

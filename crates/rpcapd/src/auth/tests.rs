@@ -106,6 +106,7 @@ fn a_file_is_read_and_written() {
 fn files_with_mistakes_let_nobody_in() {
     let hash = hash_of_alice();
     let expensive = hash.replace("m=19456", "m=4000000");
+    let endless = hash.replace("t=2", "t=4000000");
     for (text, reason) in [
         ("[alice]\n".to_owned(), "alice: expected password, certificate = true or pam = true"),
         ("[alice]\npassword = true\n".to_owned(), "line 2: invalid type"),
@@ -116,6 +117,7 @@ fn files_with_mistakes_let_nobody_in() {
         ("[alice]\npassword = \"secret\"\n".to_owned(), "alice: password: "),
         ("[alice]\npassword = \"$1$abc$abcdefgh\"\n".to_owned(), "alice: password: "),
         (format!("[alice]\npassword = \"{expensive}\"\n"), "more than 262144 kB"),
+        (format!("[alice]\npassword = \"{endless}\"\n"), "more than 16 passes"),
         (format!("[alice]\npassword = \"{hash}\"\nadmin = true\n"), "line 3: unknown field"),
         (format!("[alice]\npassword = \"{hash}\"\nsnaplen = 0\n"), "alice: snaplen: "),
         (format!("[alice]\npassword = \"{hash}\"\ndevices = \"\"\n"), "alice: devices: "),

@@ -75,13 +75,19 @@ impl std::error::Error for Errors {}
 
 /// Reads a command line, its program's name in front, and the file that it names.
 pub fn load(args: &[OsString]) -> Result<Config, Errors> {
-    load_from(args, None)
+    load_from(args, None, read_file)
+}
+
+/// The same with the contents of the file, whatever the command line names. Only its path's ending
+/// counts: it tells the grammar.
+pub fn load_bytes(args: &[OsString], path: &Path, bytes: Vec<u8>) -> Result<Config, Errors> {
+    load_from(args, Some(path.to_owned()), |_| Ok(bytes))
 }
 
 impl Config {
     /// The same command line with the file as it is now.
     pub fn again(&self) -> Result<Self, Errors> {
-        load_from(&self.args, self.file.clone())
+        load_from(&self.args, self.file.clone(), read_file)
     }
 
     /// Whether there is something that can be read again.
@@ -117,7 +123,11 @@ impl Config {
 }
 
 /// `file` takes the place of the one that the command line names.
-fn load_from(args: &[OsString], file: Option<PathBuf>) -> Result<Config, Errors> {
+fn load_from(
+    args: &[OsString],
+    file: Option<PathBuf>,
+    read: impl FnOnce(&Path) -> Result<Vec<u8>, Errors>,
+) -> Result<Config, Errors> {
     let command = Arguments::command();
     let parse = |args: &[OsString]| command.clone().try_get_matches_from(args);
     // It was parsed before, or the program would have said how to use it.
@@ -127,7 +137,7 @@ fn load_from(args: &[OsString], file: Option<PathBuf>) -> Result<Config, Errors>
     let file = file.or_else(|| named.map(|p| std::path::absolute(p).unwrap_or_else(|_| p.clone())));
     let options = Options::new();
     let (text, mut contents) = match &file {
-        Some(path) => read_file(path, &options)?,
+        Some(path) => contents_of(path, read(path)?, &options)?,
         None => Default::default(),
     };
     let by_hand = |option: &str| {
@@ -171,9 +181,16 @@ fn settings(matches: &ArgMatches) -> &ArgMatches {
     matches.subcommand().map_or(matches, |(_, of_it)| of_it)
 }
 
-fn read_file(path: &Path, options: &Options) -> Result<(String, Contents), Errors> {
+fn read_file(path: &Path) -> Result<Vec<u8>, Errors> {
     let bytes = files::read(path, SIZE_MAX, |_| Ok(()));
-    let bytes = bytes.map_err(|e| Errors(vec![format!("{}: {}", shown(path), unread(e))]))?;
+    bytes.map_err(|e| Errors(vec![format!("{}: {}", shown(path), unread(e))]))
+}
+
+fn contents_of(
+    path: &Path,
+    bytes: Vec<u8>,
+    options: &Options,
+) -> Result<(String, Contents), Errors> {
     let text = String::from_utf8(bytes).map_err(|e| {
         let (at, bytes) = (e.utf8_error().valid_up_to(), e.as_bytes());
         let before = String::from_utf8_lossy(&bytes[..at]);

@@ -17,7 +17,7 @@ const IPV6: u16 = 0x86dd;
 
 /// A number that is the same for all packets of a flow, in both directions, and spread evenly over
 /// 64 bits for those who do not know the keys. 0 where no flow can be told.
-pub(super) fn number(linktype: LinkType, packet: &[u8], keys: [u64; 2]) -> u64 {
+pub fn number(linktype: LinkType, packet: &[u8], keys: [u64; 2]) -> u64 {
     flow(linktype, packet).map_or(0, |flow| flow.number(keys))
 }
 

@@ -6,7 +6,7 @@
 
 pub mod captures;
 pub mod cpu;
-mod flow;
+pub mod flow;
 mod gate;
 pub mod rate;
 

@@ -132,19 +132,38 @@ impl Connection {
     }
 }
 
-fn local(request: &[u8], desk: &Desk) -> Answer {
-    let Some(end) = request.iter().position(|b| *b == b'\n') else {
-        return match request.len() {
-            ..REQUEST_MAX => Answer::Wait,
-            _ => Answer::Bytes(line(&json!({ "error": "the request is too long" }))),
+/// What is asked for over the local socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// How the daemon is.
+    Status,
+    /// That it read its configuration again.
+    Reload,
+}
+
+impl Question {
+    /// Reads a request; `None` while its end is not there. An error is what to answer.
+    pub fn parse(bytes: &[u8]) -> Option<Result<Self, &'static str>> {
+        let Some(end) = bytes.iter().position(|b| *b == b'\n') else {
+            return (bytes.len() >= REQUEST_MAX).then_some(Err("the request is too long"));
         };
-    };
-    match &request[..end] {
-        b"status" => match serde_json::to_value(desk.observer.report()) {
+        Some(match &bytes[..end] {
+            b"status" => Ok(Self::Status),
+            b"reload" => Ok(Self::Reload),
+            _ => Err("unknown request: expected status or reload"),
+        })
+    }
+}
+
+fn local(request: &[u8], desk: &Desk) -> Answer {
+    match Question::parse(request) {
+        None => Answer::Wait,
+        Some(Err(reason)) => Answer::Bytes(line(&json!({ "error": reason }))),
+        Some(Ok(Question::Status)) => match serde_json::to_value(desk.observer.report()) {
             Ok(report) => Answer::Bytes(line(&report)),
             Err(e) => Answer::Bytes(line(&json!({ "error": e.to_string() }))),
         },
-        b"reload" => {
+        Some(Ok(Question::Reload)) => {
             let (sender, outcome) = mpsc::channel();
             let waker = Arc::clone(&desk.waker);
             desk.reloader.ask(move |outcome| {
@@ -154,7 +173,6 @@ fn local(request: &[u8], desk: &Desk) -> Answer {
             });
             Answer::AfterReload(outcome)
         }
-        _ => Answer::Bytes(line(&json!({ "error": "unknown request: expected status or reload" }))),
     }
 }
 

@@ -3,16 +3,16 @@
 
 /// A request for the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Request {
+pub struct Request {
     /// Only the headers of the answer are wanted.
-    pub(super) head: bool,
+    pub head: bool,
     /// OpenMetrics is understood.
-    pub(super) openmetrics: bool,
+    pub openmetrics: bool,
 }
 
 impl Request {
     /// Reads a request; `None` while its end is not there. An error is the status of the answer.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Result<Self, &'static str>> {
+    pub fn parse(bytes: &[u8]) -> Option<Result<Self, &'static str>> {
         let end = bytes.windows(4).position(|w| w == b"\r\n\r\n")?;
         let Ok(text) = std::str::from_utf8(&bytes[..end]) else {
             return Some(Err("400 Bad Request"));
@@ -43,7 +43,7 @@ impl Request {
 }
 
 /// An answer, after which the connection ends.
-pub(super) fn response(status: &str, kind: &str, body: &str, head: bool) -> Vec<u8> {
+pub fn response(status: &str, kind: &str, body: &str, head: bool) -> Vec<u8> {
     let body_sent = if head { "" } else { body };
     format!(
         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
@@ -54,7 +54,7 @@ pub(super) fn response(status: &str, kind: &str, body: &str, head: bool) -> Vec<
 }
 
 /// An answer that says only this.
-pub(super) fn error(status: &str) -> Vec<u8> {
+pub fn error(status: &str) -> Vec<u8> {
     response(status, "text/plain; charset=utf-8", &format!("{status}\n"), false)
 }
 

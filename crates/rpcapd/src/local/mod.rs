@@ -5,7 +5,7 @@
 
 pub mod client;
 mod connection;
-mod http;
+pub mod http;
 mod metrics;
 #[cfg(unix)]
 mod socket;
@@ -26,6 +26,8 @@ use crate::listeners::is_passing;
 use crate::reload::Reloader;
 use crate::report::Observer;
 use connection::{Asked, Connection};
+
+pub use connection::Question;
 
 /// Most connections at a time, to each door. Others wait to be accepted.
 const CONNECTIONS: usize = 8;
