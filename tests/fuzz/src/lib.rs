@@ -23,6 +23,7 @@ mod packets;
 mod program;
 #[cfg(target_os = "linux")]
 mod savefile;
+mod sealed;
 mod stream;
 mod switchboard;
 mod udpstr;
@@ -40,6 +41,7 @@ pub use options::{client_values, daemon_options};
 pub use packets::{flow, framer, print};
 #[cfg(target_os = "linux")]
 pub use savefile::{file_writer, savefile};
+pub use sealed::sealed;
 pub use stream::{deframer, devices, packet};
 pub use switchboard::switchboard;
 pub use udpstr::udpstr_unpack;
@@ -73,6 +75,7 @@ pub const TARGETS: &[Target] = &[
     ("print", print),
     #[cfg(target_os = "linux")]
     ("savefile", savefile),
+    ("sealed", sealed),
     ("switchboard", switchboard),
     ("udpstr_unpack", udpstr_unpack),
     ("users", users),
