@@ -448,14 +448,14 @@ fn datagrams_that_would_not_be_sealed() {
         assert_eq!(start[8..10], [0x05, 0x03]);
         assert!(end.is_empty());
     }
-    // Without TLS 1.3 it is not even asked for.
+    // Without TLS 1.3 it is not even asked for: what is heard, if anything, is the end.
     let (result, heard) = capture_by_udp(&version::TLS12, 0x0700);
     assert!(matches!(result, Err(Error::DatagramsInClear(_))), "{result:?}");
-    assert!(heard.is_empty(), "{heard:?}");
+    assert!(heard.iter().all(Vec::is_empty), "{heard:?}");
     // It does it.
     let (result, heard) = capture_by_udp(&version::TLS13, 0x0700);
     result.unwrap();
-    assert_eq!(heard.len(), 1);
+    assert!(!heard[0].is_empty());
 }
 
 /// It may come before anything is asked, and with the end of the connection behind it.
