@@ -2,11 +2,10 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
+use e2e::certs::{Pair, made};
 use e2e::frames::{Source, assert_frames, frames, frames_of_many_sizes};
-use e2e::process::run;
 use e2e::programs::program;
 use e2e::{Daemon, Lab, Needs, Process, savefile, wait_until};
 use nix::sys::signal::Signal;
@@ -15,23 +14,10 @@ use rpcap_proto::wire::{
     write_empty, write_error, write_message,
 };
 
-/// Makes a certificate and its key.
-fn certificate(directory: &Path) {
-    let _ = std::fs::remove_file(directory.join("cert.pem"));
-    let _ = std::fs::remove_file(directory.join("key.pem"));
-    let mut command = Command::new(program("rpcapd"));
-    run(command.args(["tls", "init", "--name", "localhost", "--directory"]).arg(directory));
-    e2e::lab::for_the_daemon(&directory.join("key.pem"));
-}
-
-/// A daemon with that certificate, and its URL of a device.
+/// A daemon with a certificate of its own, and its URL of a device.
 fn daemon(lab: &Lab, more: &[&str]) -> (Daemon, String) {
-    let directory = lab.path("");
-    certificate(&directory);
-    let file = |name: &str| directory.join(name).to_str().expect("a path of ours").to_owned();
-    let (cert, key) = (file("cert.pem"), file("key.pem"));
-    let mut arguments = vec!["--tls", "--tls-cert", &cert, "--tls-key", &key];
-    arguments.extend(more);
+    let (pair, _) = made(lab, "own", &["localhost"]);
+    let arguments = [&pair.tls()[..], more].concat();
     let daemon = Daemon::start_with(lab, &arguments);
     let url = format!("rpcaps://{}/b0", daemon.address());
     (daemon, url)
@@ -149,11 +135,7 @@ fn only_modern_protocols() {
 #[test]
 fn clients_have_a_certificate_where_one_is_required() {
     let Some(lab) = Lab::new() else { return };
-    let theirs = lab.path("theirs");
-    std::fs::create_dir(&theirs).expect("a directory");
-    certificate(&theirs);
-    let file = |name: &str| theirs.join(name).to_str().expect("a path of ours").to_owned();
-    let (cert, key) = (file("cert.pem"), file("key.pem"));
+    let (Pair { cert, key }, _) = made(&lab, "theirs", &["localhost"]);
     let (daemon, _) = daemon(&lab, &["-n", "--tls-client-ca", &cert]);
     // With TLS 1.2 the client sees the refusal during the handshake.
     let said = handshake(&lab, daemon.address(), &["-tls1_2"]);
@@ -185,7 +167,8 @@ fn a_reload_takes_a_new_certificate_and_captures_go_on() {
         said.split("-----").nth(2).expect("a certificate").to_owned()
     };
     let old = shown(&daemon);
-    certificate(&lab.path(""));
+    std::fs::remove_dir_all(lab.path("own")).expect("removing the certificate");
+    made(&lab, "own", &["localhost"]);
     daemon.process.signal(Signal::SIGHUP);
     daemon.process.wait_for_line("configuration read again");
     assert_ne!(shown(&daemon), old);
@@ -204,14 +187,8 @@ fn a_daemon_that_calls_is_the_server_too() {
     command.args(["-d", "-d", "TCP-LISTEN:2003,bind=127.0.0.1", "TCP-LISTEN:2103,bind=127.0.0.1"]);
     let relay = Process::start(&mut command);
     relay.wait_for_line("listening on");
-    let directory = lab.path("");
-    certificate(&directory);
-    let file = |name: &str| directory.join(name).to_str().expect("a path of ours").to_owned();
-    let (cert, key) = (file("cert.pem"), file("key.pem"));
-    let daemon = Daemon::calling(
-        &lab,
-        &["--tls", "--tls-cert", &cert, "--tls-key", &key, "-a", "127.0.0.1"],
-    );
+    let (pair, _) = made(&lab, "own", &["localhost"]);
+    let daemon = Daemon::calling(&lab, &[&pair.tls()[..], &["-a", "127.0.0.1"]].concat());
     relay.wait_for_lines("listening on", 2);
     let said = handshake(&lab, ([127, 0, 0, 1], 2103).into(), &[]);
     assert!(said.contains("TLSv1.3, Cipher is"), "{said}");

@@ -1,22 +1,17 @@
 //! What the daemon agrees to, as those see it who look for weak spots.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
+use e2e::certs::made;
 use e2e::process::run;
-use e2e::programs::program;
 use e2e::{Daemon, Lab, Needs};
 
 const NEEDS: Needs<'_> = Needs { peers: false, programs: &["sslscan", "nmap"], mtu: 1500 };
 
 /// A daemon with TLS on IPv4.
 fn daemon(lab: &Lab) -> Daemon {
-    let directory = lab.path("");
-    let mut command = Command::new(program("rpcapd"));
-    run(command.args(["tls", "init", "--name", "localhost", "--directory"]).arg(&directory));
-    let file = |name: &str| directory.join(name).to_str().expect("a path of ours").to_owned();
-    let (cert, key) = (file("cert.pem"), file("key.pem"));
-    Daemon::start_with(lab, &["-n", "--tls", "--tls-cert", &cert, "--tls-key", &key])
+    let (pair, _) = made(lab, "own", &["localhost"]);
+    Daemon::start_with(lab, &[&["-n"], &pair.tls()[..]].concat())
 }
 
 /// Every version below 1.2 is off; what is left encrypts and authenticates in one (AEAD), with keys
