@@ -174,7 +174,8 @@ fn say_start(args: &Capture, device: &str, dlt: u32) {
         args.url.endpoint,
         args.snaplen,
         match (args.udp, args.url.tls) {
-            (true, _) => "UDP",
+            (true, false) => "UDP",
+            (true, true) => "UDP, sealed",
             (false, false) => "TCP",
             (false, true) => "TCP with TLS",
         },

@@ -101,7 +101,8 @@ fn after_everything_the_same_daemon_is_as_it_was() {
     let log = files.write("log", b"");
     let replay = format!("{DEVICE}={}", savefile.display());
     let mut command = command();
-    command.args(["-b", "127.0.0.1", "-p", "0", "-n", "--status-socket", "none", "--replay"]);
+    command.args(["-b", "127.0.0.1", "-p", "0", "-n", "--sandbox", "kill"]);
+    command.args(["--status-socket", "none", "--replay"]);
     command.arg(replay).stderr(File::options().append(true).open(&log).unwrap());
     let mut child = command.spawn().unwrap();
     let mut address = None;
