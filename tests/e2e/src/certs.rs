@@ -10,7 +10,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
 
-use crate::lab::Lab;
+use crate::lab::{Lab, for_the_daemon};
 use crate::process::run;
 use crate::programs::program;
 
@@ -47,6 +47,7 @@ pub fn made(lab: &Lab, directory: &str, names: &[&str]) -> (Pair, String) {
     let said = run(&mut command);
     let print = said.lines().find_map(|line| line.strip_prefix("SHA-256 fingerprint: "));
     let print = print.unwrap_or_else(|| panic!("no fingerprint in {said}")).to_owned();
+    for_the_daemon(&directory.join("key.pem"));
     let file = |name: &str| text(directory.join(name));
     (Pair { cert: file("cert.pem"), key: file("key.pem") }, print)
 }
@@ -99,6 +100,7 @@ impl<'a> Ca<'a> {
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(&pair.key);
         let written = file.and_then(|mut file| file.write_all(key.serialize_pem().as_bytes()));
         written.expect("writing a key");
+        for_the_daemon(pair.key.as_ref());
         pair
     }
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use accounts::{Account, PASSWORD, Service};
 use e2e::frames::{Source, assert_frames, frames};
+use e2e::lab::for_the_daemon;
 use e2e::process::run;
 use e2e::programs::{program, workspace};
 use e2e::{Daemon, Lab, Needs, Process, savefile};
@@ -31,6 +32,7 @@ impl<'a> Authority<'a> {
         authority.issue("ca", "authority", "basicConstraints=critical,CA:true", None);
         let mut init = Command::new(program("rpcapd"));
         run(init.args(["tls", "init", "--name", "localhost", "--directory"]).arg(lab.path("")));
+        for_the_daemon(&lab.path("key.pem"));
         authority
     }
 
@@ -65,6 +67,7 @@ impl<'a> Authority<'a> {
         let stdin = child.stdin.take();
         stdin.expect("its input").write_all(password.as_bytes()).expect("the password");
         assert!(child.wait().expect("waiting for rpcapd").success());
+        for_the_daemon(&self.users);
     }
 
     fn daemon(&self, more: &[&str]) -> Daemon {

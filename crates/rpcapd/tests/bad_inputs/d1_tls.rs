@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::daemon::{Daemon, Options, command};
+use crate::daemon::{Daemon, Options, command, for_the_daemon};
 use crate::message as m;
 use crate::peer::Peer;
 use crate::savefile::{self, Packet};
@@ -27,6 +27,7 @@ impl Certificate {
         assert!(output.status.success(), "{output:?}");
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(said.contains("SHA-256 fingerprint: "), "{said}");
+        for_the_daemon(&certificate.file("key.pem"));
         certificate
     }
 
@@ -48,6 +49,7 @@ impl Certificate {
             std::fs::remove_file(self.file(name)).unwrap();
         }
         assert!(self.init().status.success());
+        for_the_daemon(&self.file("key.pem"));
     }
 
     pub(crate) fn daemon(&self, more: &[&str]) -> Daemon {

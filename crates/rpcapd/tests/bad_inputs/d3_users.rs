@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use nix::unistd::{User, chown, geteuid};
 
-use crate::daemon::{Daemon, Options, command};
+use crate::daemon::{Daemon, Options, command, for_the_daemon};
 use crate::message::{self as m, Start};
 use crate::peer::Peer;
 use crate::savefile;
@@ -41,16 +40,6 @@ impl Users {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{said}");
         String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Has the file belong to the user that root's daemon runs as, who has to read it again.
-    fn give_to_service(&self) {
-        if !geteuid().is_root() {
-            return;
-        }
-        let users = ["rpcapd", "nobody"].map(|name| User::from_name(name).unwrap());
-        let user = users.into_iter().flatten().next().unwrap();
-        chown(&self.0, Some(user.uid), Some(user.gid)).unwrap();
     }
 
     /// A daemon that lets in those who are in the file, over connections that are not encrypted.
@@ -240,7 +229,7 @@ fn users_are_added_changed_listed_and_removed() {
 fn a_user_who_is_removed_is_ended_by_a_reload() {
     let users = Users::new(&[]);
     users.run(&["add", "bob"], "other\n");
-    users.give_to_service();
+    for_the_daemon(&users.0);
     let daemon = users.daemon();
     let [mut alice, mut bob] = [Peer::connect(&daemon), Peer::connect(&daemon)];
     // Its session begins before the reload.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, User, chown, geteuid};
 
 use crate::peer::Peer;
 use crate::savefile::{self, Packet};
@@ -404,6 +404,15 @@ impl Log {
             Some(line) => (*line).clone(),
             None => panic!("{} of {count} lines that say {text:?}", found.len()),
         }
+    }
+}
+
+/// Has a file belong to the user that root's daemon runs as, who has to read it again.
+pub(crate) fn for_the_daemon(path: &Path) {
+    if geteuid().is_root() {
+        let users = ["rpcapd", "nobody"].map(|name| User::from_name(name).unwrap());
+        let user = users.into_iter().flatten().next().unwrap();
+        chown(path, Some(user.uid), Some(user.gid)).unwrap();
     }
 }
 
