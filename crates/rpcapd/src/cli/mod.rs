@@ -422,7 +422,9 @@ impl Cli {
             let described = cli.peers.iter().cloned();
             let peers = cli.active.iter().flat_map(|list| list.0.iter().cloned()).chain(described);
             let (peers, active) = (peers.collect(), Vec::new());
-            Self { config: None, save: None, active, peers, ..cli.clone() }
+            // How it is started is in no file.
+            let (config, save, daemon, inetd) = (None, None, false, false);
+            Self { config, save, daemon, inetd, active, peers, ..cli.clone() }
         };
         normal(self) == normal(other)
     }

@@ -36,6 +36,17 @@ fn what_is_printed_says_where_it_is_from() {
 }
 
 #[test]
+fn how_the_daemon_is_started_is_not_saved() {
+    let scratch = Scratch::new();
+    let file = scratch.path("saved.toml");
+    for how in ["--daemon", "--inetd"] {
+        let config = load(&["rpcapd".into(), how.into(), "-n".into()]).unwrap();
+        config.save(&file).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "null-auth = true\n");
+    }
+}
+
+#[test]
 fn what_an_ini_file_cannot_say_is_named() {
     let scratch = Scratch::new();
     let save = |text: &str, to: &str| {
