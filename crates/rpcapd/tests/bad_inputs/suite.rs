@@ -55,19 +55,12 @@ impl Read for Tail {
     }
 }
 
-/// What is known of a daemon that tests share.
+/// The log of a daemon that tests share.
 pub(crate) struct Shared {
-    /// Threads that it has without sessions.
-    threads: usize,
     enough: Arc<AtomicBool>,
 }
 
 impl Shared {
-    /// Waits until the sessions of others are over.
-    fn wait_until_idle(&self, daemon: &Daemon) {
-        eventually("sessions end", || daemon.threads() <= self.threads);
-    }
-
     /// What the log holds now is all of it.
     pub(crate) fn end_log(&self) {
         self.enough.store(true, SeqCst);
@@ -77,12 +70,13 @@ impl Shared {
 /// Follows a daemon by what [`SHARED`] says: process, threads, address and log.
 fn follow(text: &str) -> Daemon {
     let [pid, threads, address, log] = text.splitn(4, ' ').collect::<Vec<_>>().try_into().unwrap();
-    let shared = |enough| Shared { threads: threads.parse().unwrap(), enough };
+    let most: usize = threads.parse().unwrap();
+    // What sessions of others say at their end is not for this test's log.
+    let tasks = format!("/proc/{pid}/task");
+    eventually("sessions end", || std::fs::read_dir(&tasks).unwrap().count() <= most);
     let (tail, enough) = Tail::new(log).unwrap();
     let mut daemon = Daemon::watch(pid.parse().unwrap(), address.parse().unwrap(), tail);
-    let shared = shared(enough);
-    shared.wait_until_idle(&daemon);
-    daemon.shared = Some(shared);
+    daemon.shared = Some(Shared { enough });
     daemon
 }
 
