@@ -160,13 +160,14 @@ impl Sessions {
     /// others out by connecting.
     pub fn make_room(&self, limit: usize) -> bool {
         let state = lock(&self.state);
-        let passive = state.live.values().filter(|e| e.called.is_none() && e.ending().is_none());
+        let mut passive =
+            state.live.values().filter(|e| e.called.is_none() && e.ending().is_none());
         if passive.clone().count() < limit {
             return true;
         }
         let is_late = |e: &&Arc<Entry>| !e.seen().authenticated && e.began.elapsed() > PATIENCE;
         // They are in the order in which they began.
-        let late = passive.clone().find(is_late);
+        let late = passive.find(is_late);
         if let Some(entry) = late {
             entry.end(Ending::PlaceNeeded);
         }

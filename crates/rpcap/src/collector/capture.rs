@@ -228,7 +228,7 @@ impl Capture<'_> {
         for port in [Port::Common, Port::Own] {
             if encrypted {
                 let seal = self.session.control.stream().seal(self.session.sealed);
-                flow.set_seal(Some(seal.ok_or_else(|| in_clear("there is no TLS 1.3"))?));
+                flow.set_seal(seal.ok_or_else(|| in_clear("there is no TLS 1.3"))?);
             }
             let (ports, local) = (&self.session.shared.ports, self.session.local);
             let reserved = ports.reserve(Arc::clone(flow), local, port);

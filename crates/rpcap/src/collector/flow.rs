@@ -45,8 +45,8 @@ impl Flow {
     }
 
     /// Says what its datagrams are sealed with, before any can come.
-    pub fn set_seal(&self, seal: Option<(Secret, Cipher)>) {
-        *lock(&self.seal) = seal;
+    pub fn set_seal(&self, seal: (Secret, Cipher)) {
+        *lock(&self.seal) = Some(seal);
     }
 
     /// What opens its datagrams, if they are sealed.

@@ -84,7 +84,7 @@ struct Agent {
     filter: Option<String>,
     snaplen: Option<Spanned<u32>>,
     sampling: Option<Spanned<String>>,
-    transport: Option<Spanned<TransportWord>>,
+    transport: Option<TransportWord>,
     promiscuous: Option<bool>,
     direction: Option<DirectionWord>,
     output: Option<Spanned<String>>,
@@ -321,11 +321,10 @@ impl Reader<'_> {
                 None => default.snaplen,
             },
             sampling: self.value(&agent.sampling, values::sampling)?.unwrap_or_default(),
-            transport: match &agent.transport {
-                Some(word) => match word.as_ref() {
-                    TransportWord::Udp => Transport::Udp,
-                    TransportWord::Tcp => Transport::Tcp,
-                },
+            transport: match agent.transport {
+                Some(TransportWord::Tcp) => Transport::Tcp,
+                Some(TransportWord::Udp) => Transport::Udp,
+                // What every daemon with TLS can do.
                 None if tls => Transport::Tcp,
                 None => default.transport,
             },

@@ -126,7 +126,7 @@ fn where_there_is_tls_it_is_for_all_who_are_not_excepted() {
     let policy = parse(&format!("{OUTPUT}{tls}{agents}")).unwrap();
     let rules = [&policy.rules[0], &policy.rules[1]];
     assert_eq!(rules.map(|r| r.tls), [false, true]);
-    // Datagrams are not encrypted.
+    // Not every daemon encrypts datagrams.
     assert_eq!(rules.map(|r| plan(r).transport), [Transport::Udp, Transport::Tcp]);
     assert!(policy.tls().is_some() && policy.warnings().is_empty());
     let insecure = parse(&format!("{OUTPUT}[tls]\ninsecure = true\n[[agent]]\n")).unwrap();
