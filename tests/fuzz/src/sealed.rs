@@ -1,5 +1,7 @@
 //! Sealed datagrams on a network that does with them what it likes.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use rpcap_proto::batch::Batch;
 use rpcap_proto::sealed::{Cipher, Counts, OVERHEAD, Opener, Refused, Sealer, Secret};
 
@@ -78,7 +80,13 @@ pub fn sealed(data: &[u8]) {
     let cipher = input.pick(&[Cipher::Aes128Gcm, Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305]);
     let uses = 1 + u64::from(input.u16());
     let mut number = u64::from(input.u32()) << 20;
-    let secret = Secret::new([7; 32]);
+    // Another one for each input: libFuzzer sees what is compared, and takes datagrams that were
+    // sealed in one input over into the next.
+    let mut hasher = DefaultHasher::new();
+    data.hash(&mut hasher);
+    let mut secret = [7; 32];
+    secret[..8].copy_from_slice(&hasher.finish().to_be_bytes());
+    let secret = Secret::new(secret);
     let opener = Opener::new(secret.clone(), cipher).with(uses);
     let mut receiver = Receiver { opener, uses, next: 0, delivered: 0 };
     let mut all: Vec<Sealed> = Vec::new();
