@@ -6,6 +6,7 @@
 //!   sh server               on the host "server"; they must end, and well
 //!   sh client exit=4        the same, with this exit code
 //!   sh server background    they go on until the chapter ends; what the text block below says is waited for
+//!   sh server again         run until they say what is in the text block below
 //!   sh client interrupt     ended by Ctrl-C once they said what is in the text block below
 //!   sh not-run: REASON      by no test, or by another one, which the reason names
 //!   toml server file=NAME   no commands: the file of that name, in the directory that they run in
@@ -36,6 +37,9 @@ const FINGERPRINT: &str = "3F:A1:…";
 
 /// The password that is typed wherever one is asked for.
 const PASSWORD: &str = "correct horse battery";
+
+/// Attributes of blocks whose output is waited for.
+const WAITING: [&str; 3] = ["background", "interrupt", "again"];
 
 /// A fenced block.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +89,7 @@ impl Block {
     /// What is wrong with its fence, for a test.
     pub fn fault(&self) -> Option<String> {
         let known = |a: &String| {
-            ["background", "interrupt"].contains(&a.as_str())
+            WAITING.contains(&a.as_str())
                 || ["exit=", "file="].iter().any(|key| a.starts_with(key))
         };
         if self.not_run().is_some() {
@@ -95,7 +99,7 @@ impl Block {
             let file = self.value("file").is_some();
             return (file != self.host().is_some()).then(|| "a file needs a host".to_owned());
         }
-        let waits = self.attributes.iter().any(|a| a == "background" || a == "interrupt");
+        let waits = self.attributes.iter().any(|a| WAITING.contains(&a.as_str()));
         match self.host() {
             _ if self.language != "sh" => Some("commands are in sh, or not-run".to_owned()),
             None => Some("neither a host nor not-run: with a reason".to_owned()),
@@ -117,9 +121,11 @@ pub fn blocks(file: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut open: Option<Block> = None;
     let mut adjacent = false;
+    let mut indent = 0;
     for (n, line) in text.lines().enumerate() {
         match (&mut open, line.trim_start().strip_prefix("```")) {
             (None, Some(info)) => {
+                indent = line.len() - line.trim_start().len();
                 let mut words = info.split_whitespace().map(str::to_owned);
                 open = Some(Block {
                     file: file.to_owned(),
@@ -139,7 +145,7 @@ pub fn blocks(file: &str) -> Vec<Block> {
                 }
                 adjacent = true;
             }
-            (Some(block), _) => block.text += &format!("{line}\n"),
+            (Some(block), _) => block.text += &format!("{}\n", line.get(indent..).unwrap_or_default()),
             (None, None) => adjacent &= line.trim().is_empty(),
         }
     }
@@ -275,9 +281,17 @@ impl Stage {
                 let _ = kill(pid, Signal::SIGINT);
             });
         }
-        let status = process.wait();
+        let mut status = process.wait();
+        let deadline = Instant::now() + PATIENCE;
+        while is("again") && Instant::now() < deadline && missing(shown, &process.said()).is_some() {
+            thread::sleep(Duration::from_millis(100));
+            process = Process::start(&mut self.command(host, &text));
+            status = process.wait();
+        }
         let wanted = block.value("exit").map_or(Ok(0), str::parse).expect("an exit code");
         let said = process.said();
+        // For who writes a chapter: -- --nocapture.
+        println!("--- {block}\n{text}=== {status}\n{said}");
         assert_eq!(status.code(), Some(wanted), "{block}: exit code\n{text}\n{said}");
         if let Some(line) = missing(shown, &said) {
             panic!("{block}: does not say: {line}\n{text}\n{said}");
