@@ -89,8 +89,7 @@ impl Block {
     /// What is wrong with its fence, for a test.
     pub fn fault(&self) -> Option<String> {
         let known = |a: &String| {
-            WAITING.contains(&a.as_str())
-                || ["exit=", "file="].iter().any(|key| a.starts_with(key))
+            WAITING.contains(&a.as_str()) || ["exit=", "file="].iter().any(|key| a.starts_with(key))
         };
         if self.not_run().is_some() {
             return None;
@@ -145,7 +144,9 @@ pub fn blocks(file: &str) -> Vec<Block> {
                 }
                 adjacent = true;
             }
-            (Some(block), _) => block.text += &format!("{}\n", line.get(indent..).unwrap_or_default()),
+            (Some(block), _) => {
+                block.text += &format!("{}\n", line.get(indent..).unwrap_or_default())
+            }
             (None, None) => adjacent &= line.trim().is_empty(),
         }
     }
@@ -283,7 +284,8 @@ impl Stage {
         }
         let mut status = process.wait();
         let deadline = Instant::now() + PATIENCE;
-        while is("again") && Instant::now() < deadline && missing(shown, &process.said()).is_some() {
+        while is("again") && Instant::now() < deadline && missing(shown, &process.said()).is_some()
+        {
             thread::sleep(Duration::from_millis(100));
             process = Process::start(&mut self.command(host, &text));
             status = process.wait();
@@ -298,7 +300,8 @@ impl Stage {
         }
         let words = said.split_whitespace();
         // SHA-256, as pairs of digits with colons between.
-        if let Some(word) = words.into_iter().find(|w| w.len() == 95 && w.matches(':').count() == 31)
+        if let Some(word) =
+            words.into_iter().find(|w| w.len() == 95 && w.matches(':').count() == 31)
         {
             self.fingerprint = Some(word.to_owned());
         }
@@ -323,7 +326,10 @@ impl Stage {
             .args(["bash", "-e", "-o", "pipefail", "-c"])
             .arg(format!("exec <.password\n{script}"))
             .env("HOME", &host.home)
-            .env("PATH", format!("{}:{built}:{peers}:/usr/sbin:/usr/bin:/sbin:/bin", shims.display()))
+            .env(
+                "PATH",
+                format!("{}:{built}:{peers}:/usr/sbin:/usr/bin:/sbin:/bin", shims.display()),
+            )
             .env("RPCAP_PASSWORD", PASSWORD)
             .env("LC_ALL", "C.UTF-8")
             .env_remove("XDG_RUNTIME_DIR");
@@ -390,7 +396,9 @@ impl Host {
 /// A network that hosts are plugged into.
 fn switch(n: usize) -> Result<Namespace, String> {
     let switch = Namespace::new(&format!("switch{n}"))?;
-    switch.ip_batch("link add bridge type bridge\nlink set bridge addrgenmode none\nlink set bridge up\n");
+    switch.ip_batch(
+        "link add bridge type bridge\nlink set bridge addrgenmode none\nlink set bridge up\n",
+    );
     Ok(switch)
 }
 
@@ -429,9 +437,7 @@ impl Drop for Stage {
         }
         let running = |p: &mut Process| p.is_running();
         self.background.remove(0);
-        wait_until("what runs in the background ends", || {
-            !self.background.iter_mut().any(running)
-        });
+        wait_until("what runs in the background ends", || !self.background.iter_mut().any(running));
     }
 }
 
@@ -442,7 +448,10 @@ mod tests {
     #[test]
     fn shown_lines_stand_for_lines_like_them() {
         assert!(stands_for("took 3 s, 17 packets", "took 12 s, 4711   packets"));
-        assert!(stands_for("… listening on 192.0.2.20:2002", "10:00 INFO listening on 192.0.2.20:2002"));
+        assert!(stands_for(
+            "… listening on 192.0.2.20:2002",
+            "10:00 INFO listening on 192.0.2.20:2002"
+        ));
         assert!(stands_for("a … c … e", "a b c d e"));
         assert!(!stands_for("a … c … e", "a b d e"));
         assert!(!stands_for("listening", "listening on"));

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use e2e::book::{Block, Stage, blocks};
-use e2e::programs::workspace;
+use e2e::programs::{program, workspace};
 
 /// Runs the commands of a chapter, in order, on hosts of its own.
 #[track_caller]
@@ -84,4 +85,62 @@ fn every_document_is_a_chapter() {
         .filter(|d| !summary.contains(&format!("]({})", d.trim_start_matches("docs/"))))
         .collect();
     assert!(lost.is_empty(), "not in docs/SUMMARY.md: {lost:?}");
+}
+
+/// The cells of the rows of a document's tables, as they are written.
+fn rows(file: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(workspace().join(file)).expect("a document");
+    let rows = text.lines().filter_map(|line| line.strip_prefix('|')?.strip_suffix('|'));
+    rows.map(|row| row.split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+/// What a cell quotes, if it is nothing but a quotation.
+fn quoted(cell: &str) -> Option<&str> {
+    cell.strip_prefix('`')?.strip_suffix('`').filter(|inner| !inner.contains('`'))
+}
+
+/// ExtraHop's letters: those that its daemon gives to getopt(3).
+const EXTRAHOP: &str = "bdhp4lnasfvyzugcemktSLi";
+
+#[test]
+fn every_old_option_is_beside_ours() {
+    let help = Command::new(program("rpcapd")).arg("--help").output().expect("its help");
+    let help = String::from_utf8(help.stdout).expect("text");
+    // "  -b, --bind <ADDRESS>"
+    let ours: BTreeSet<(String, String)> = help
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix('-')?.split_once(", --"))
+        .filter(|(letter, _)| letter.len() == 1)
+        .map(|(letter, rest)| {
+            let long = rest.split(|c: char| c != '-' && !c.is_alphanumeric()).next();
+            (format!("-{letter}"), long.expect("the first part").to_owned())
+        })
+        .filter(|(letter, _)| letter != "-V")
+        .collect();
+    let told: BTreeSet<_> = rows("docs/migration.md")
+        .iter()
+        .filter(|row| row.len() == 4)
+        .filter_map(|row| Some((quoted(&row[0])?.to_owned(), quoted(&row[3])?.to_owned())))
+        .collect();
+    assert_eq!(told, ours);
+    for letter in EXTRAHOP.chars() {
+        assert!(told.iter().any(|(old, _)| *old == format!("-{letter}")), "-{letter}");
+    }
+}
+
+#[test]
+fn every_key_of_the_old_file_is_beside_ours() {
+    let directory = std::env::temp_dir().join(format!("rpt-{}-keys", std::process::id()));
+    fs::create_dir(&directory).expect("a directory");
+    let file = directory.join("rpcapd.ini");
+    fs::write(&file, "NoSuchKey = 1\n").expect("a file");
+    let output = Command::new(program("rpcapd")).arg("check-config").arg(&file).output();
+    fs::remove_dir_all(&directory).expect("removing it");
+    let told = String::from_utf8(output.expect("its answer").stderr).expect("text");
+    let keys = told.trim().rsplit_once("there are ").expect("the keys that there are").1;
+    let keys: BTreeSet<_> = keys.split(", ").collect();
+    let rows = rows("docs/migration.md");
+    let ours: BTreeSet<_> =
+        rows.iter().filter(|row| row.len() == 3).filter_map(|row| quoted(&row[0])).collect();
+    assert_eq!(ours, keys);
 }
