@@ -7,10 +7,13 @@
 //!   sh client exit=4        the same, with this exit code
 //!   sh server background    they go on until the chapter ends; what the text block below says is waited for
 //!   sh server again         run until they say what is in the text block below
+//!   sh server afresh        what runs on this host in the background is ended before
 //!   sh client interrupt     ended by Ctrl-C once they said what is in the text block below
 //!   sh not-run: REASON      by no test, or by another one, which the reason names
 //!   toml server file=NAME   no commands: the file of that name, in the directory that they run in
 //! ```
+//!
+//! `says=WORD` takes the place of the text block below: a line of the output contains it.
 //!
 //! A block `text` directly below shows lines of their output, in their order. In it any number stands for
 //! any other, `…` for anything on a line; a line that is `…` alone is for the reader.
@@ -89,7 +92,8 @@ impl Block {
     /// What is wrong with its fence, for a test.
     pub fn fault(&self) -> Option<String> {
         let known = |a: &String| {
-            WAITING.contains(&a.as_str()) || ["exit=", "file="].iter().any(|key| a.starts_with(key))
+            WAITING.contains(&a.as_str())
+                || ["exit=", "file=", "says="].iter().any(|key| a.starts_with(key))
         };
         if self.not_run().is_some() {
             return None;
@@ -102,7 +106,7 @@ impl Block {
         match self.host() {
             _ if self.language != "sh" => Some("commands are in sh, or not-run".to_owned()),
             None => Some("neither a host nor not-run: with a reason".to_owned()),
-            Some(_) if waits && self.shown.is_none() => {
+            Some(_) if waits && self.shown.is_none() && self.value("says").is_none() => {
                 Some("what it says, and is waited for, has to be in a text block below".to_owned())
             }
             Some(_) => {
@@ -214,7 +218,8 @@ done";
 #[derive(Debug)]
 pub struct Stage {
     // In the order in which they have to go.
-    background: Vec<Process>,
+    traffic: Option<Process>,
+    background: Vec<(&'static str, Process)>,
     hosts: Vec<Host>,
     _switches: Vec<Namespace>,
     lab: Lab,
@@ -238,10 +243,16 @@ impl Stage {
         let lab = Lab::with(Needs { peers: true, programs, mtu: 1500 })?;
         let switches: Vec<_> = (0..2).map(|n| switch(n).expect("a bridge")).collect();
         let hosts = HOSTS.iter().map(|host| Host::new(&lab, host, &switches)).collect();
-        let mut stage =
-            Self { background: Vec::new(), hosts, _switches: switches, lab, fingerprint: None };
+        let mut stage = Self {
+            traffic: None,
+            background: Vec::new(),
+            hosts,
+            _switches: switches,
+            lab,
+            fingerprint: None,
+        };
         let traffic = Process::start(&mut stage.command("somebody", TRAFFIC));
-        stage.background.push(traffic);
+        stage.traffic = Some(traffic);
         Some(stage)
     }
 
@@ -258,8 +269,14 @@ impl Stage {
             fs::write(&path, &text).unwrap_or_else(|e| panic!("{block}: {e}"));
             return;
         }
+        if block.attributes.iter().any(|a| a == "afresh") {
+            let (here, elsewhere) = self.background.drain(..).partition(|(on, _)| *on == host);
+            self.background = elsewhere;
+            end(here);
+        }
         let mut process = Process::start(&mut self.command(host, &text));
-        let shown = block.shown.as_deref().unwrap_or_default();
+        let shown = block.shown.clone().or(block.value("says").map(|word| format!("…{word}…")));
+        let shown = shown.as_deref().unwrap_or_default();
         let is = |word| block.attributes.iter().any(|a| a == word);
         if is("background") || is("interrupt") {
             let deadline = Instant::now() + PATIENCE;
@@ -272,8 +289,9 @@ impl Stage {
                 thread::sleep(Duration::from_millis(10));
             }
         }
+        self.keep_fingerprint(&process.said());
         if is("background") {
-            self.background.push(process);
+            self.background.push((self.host(host).name, process));
             return;
         }
         if is("interrupt") {
@@ -298,11 +316,13 @@ impl Stage {
         if let Some(line) = missing(shown, &said) {
             panic!("{block}: does not say: {line}\n{text}\n{said}");
         }
-        let words = said.split_whitespace();
-        // SHA-256, as pairs of digits with colons between.
-        if let Some(word) =
-            words.into_iter().find(|w| w.len() == 95 && w.matches(':').count() == 31)
-        {
+        self.keep_fingerprint(&said);
+    }
+
+    /// Keeps what looks like SHA-256: pairs of digits with colons between.
+    fn keep_fingerprint(&mut self, said: &str) {
+        let mut words = said.split_whitespace();
+        if let Some(word) = words.find(|w| w.len() == 95 && w.matches(':').count() == 31) {
             self.fingerprint = Some(word.to_owned());
         }
     }
@@ -346,7 +366,7 @@ impl Host {
         let shims = lab.path("shims");
         if !shims.exists() {
             fs::create_dir(&shims).expect("a directory");
-            shim(&shims.join("wireshark"), "exec tshark \"${@/-k/-l}\"");
+            shim(&shims.join("wireshark"), "exec tshark -c 5 \"${@/-k/-l}\"");
             shim(&shims.join("sysctl"), "echo \"$2\"");
         }
         let net = Namespace::new(name).expect("a namespace");
@@ -424,20 +444,24 @@ fn descendants(pid: Pid, each: &mut impl FnMut(Pid)) {
     }
 }
 
+/// Ends programs in good order, as their hosts would otherwise not.
+fn end(mut processes: Vec<(&str, Process)>) {
+    for (_, process) in &processes {
+        descendants(process.pid(), &mut |pid| {
+            // It may have ended by itself meanwhile.
+            let _ = kill(pid, Signal::SIGTERM);
+        });
+    }
+    wait_until("what runs in the background ends", || {
+        !processes.iter_mut().any(|(_, p)| p.is_running())
+    });
+}
+
 impl Drop for Stage {
     fn drop(&mut self) {
-        if thread::panicking() {
-            return;
+        if !thread::panicking() {
+            end(self.background.drain(..).collect());
         }
-        // Those that end in good order end before their hosts do.
-        for process in &self.background {
-            descendants(process.pid(), &mut |pid| {
-                let _ = kill(pid, Signal::SIGTERM);
-            });
-        }
-        let running = |p: &mut Process| p.is_running();
-        self.background.remove(0);
-        wait_until("what runs in the background ends", || !self.background.iter_mut().any(running));
     }
 }
 
