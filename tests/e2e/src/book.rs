@@ -92,7 +92,8 @@ impl Block {
     /// What is wrong with its fence, for a test.
     pub fn fault(&self) -> Option<String> {
         let known = |a: &String| {
-            WAITING.contains(&a.as_str())
+            a == "afresh"
+                || WAITING.contains(&a.as_str())
                 || ["exit=", "file=", "says="].iter().any(|key| a.starts_with(key))
         };
         if self.not_run().is_some() {
@@ -239,7 +240,7 @@ struct Host {
 impl Stage {
     /// The hosts, or `None` if they are not to be had here, which is said.
     pub fn new() -> Option<Self> {
-        let programs = &["tcpdump", "tshark", "unshare", "nsenter", "openssl"];
+        let programs = &["tcpdump", "tshark", "socat", "curl", "ethtool", "sslscan", "nmap"];
         let lab = Lab::with(Needs { peers: true, programs, mtu: 1500 })?;
         let switches: Vec<_> = (0..2).map(|n| switch(n).expect("a bridge")).collect();
         let hosts = HOSTS.iter().map(|host| Host::new(&lab, host, &switches)).collect();
@@ -391,11 +392,12 @@ impl Host {
         // What is written to these directories is of this host only.
         let setup = format!(
             "hostname {name}.example\n\
-             mkdir -p .root/lib\n\
-             cp -a /etc .root/etc\n\
-             mount --bind .root/etc /etc\n\
+             mkdir .own\n\
+             mount -t tmpfs own .own\n\
+             mkdir .own/{{etc,work,lib}}\n\
+             mount -t overlay -o lowerdir=/etc,upperdir=.own/etc,workdir=.own/work etc /etc\n\
              printf '127.0.0.1 localhost\\n{}' >/etc/hosts\n\
-             mount --bind .root/lib /var/lib\n\
+             mount --bind .own/lib /var/lib\n\
              mount -t tmpfs run /run\n\
              echo ready\n\
              exec sleep infinity",
