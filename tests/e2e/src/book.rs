@@ -21,6 +21,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -242,6 +243,7 @@ impl Stage {
     pub fn new() -> Option<Self> {
         let programs = &["tcpdump", "tshark", "socat", "curl", "ethtool", "sslscan", "nmap"];
         let lab = Lab::with(Needs { peers: true, programs, mtu: 1500 })?;
+        stand_in(&lab.path("shims"));
         let switches: Vec<_> = (0..2).map(|n| switch(n).expect("a bridge")).collect();
         let hosts = HOSTS.iter().map(|host| Host::new(&lab, host, &switches)).collect();
         let mut stage = Self {
@@ -364,12 +366,6 @@ impl Host {
         let under = |what: &str| home.join(what);
         fs::create_dir(&home).expect("a home");
         fs::write(under(".password"), format!("{PASSWORD}\n{PASSWORD}\n")).expect("a password");
-        let shims = lab.path("shims");
-        if !shims.exists() {
-            fs::create_dir(&shims).expect("a directory");
-            shim(&shims.join("wireshark"), "exec tshark -c 5 \"${@/-k/-l}\"");
-            shim(&shims.join("sysctl"), "echo \"$2\"");
-        }
         let net = Namespace::new(name).expect("a namespace");
         for (n, (switch, address)) in to.iter().zip([eth0, eth1]).enumerate() {
             net.ip_batch(&format!(
@@ -424,11 +420,12 @@ fn switch(n: usize) -> Result<Namespace, String> {
     Ok(switch)
 }
 
-/// A program that stands in for another one.
-fn shim(path: &Path, script: &str) {
-    use std::os::unix::fs::PermissionsExt;
-    fs::write(path, format!("#!/bin/bash\n{script}\n")).expect("a script");
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("making it executable");
+/// Makes a `wireshark` that needs no screen, and is closed after a few packets.
+fn stand_in(directory: &Path) {
+    let path = directory.join("wireshark");
+    fs::create_dir(directory).expect("a directory");
+    fs::write(&path, "#!/bin/bash\nexec tshark -c 5 \"${@/-k/-l}\"\n").expect("a script");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("making it executable");
 }
 
 fn children(pid: Pid) -> Vec<Pid> {

@@ -20,6 +20,46 @@ const NOT_TOLD: &[&str] = &[
     "the thread that sends panicked",
     "the thread that answers questions panicked",
     "the far end has no pipes",
+    // Steps that fail only where the system is out of something, or forbids what every program may do.
+    // The system's own reason stands behind them.
+    "catching signals",
+    "cannot watch for signals",
+    "creating the event queue",
+    "creating the waker",
+    "sharing the event queue",
+    "starting the reload thread",
+    "starting the signal thread",
+    "starting to answer questions",
+    "starting to call collectors",
+    "waiting for connections",
+    "watching a listener",
+    "core dumps",
+    "-d: ",
+    "--inetd: ",
+    "--pam: a socket for the helper",
+    "starting without a name",
+    "hashing the password",
+    "making a key",
+    "making a certificate",
+    "cannot find the output file",
+    "cannot find this program's file",
+    "cannot write a temporary file",
+    "cargo does not say where it put rpcapd",
+    // Behind "becoming user" and "giving up rights", which are told.
+    "reading capabilities",
+    "the bounding set",
+    "keeping capabilities",
+    "leaving groups",
+    "changing the group",
+    "changing the user",
+    "giving up capabilities",
+    // Behind "sandbox", which is told.
+    "no_new_privs",
+    "landlock ",
+    "seccomp ",
+    // Commands that programs give to themselves.
+    "this command is for the daemon only",
+    "--part needs --rpcapd",
 ];
 
 /// A literal of the sources.
@@ -77,7 +117,7 @@ fn literals(file: &Path) -> Vec<Literal> {
             }
             ';' => expected = false,
             _ => {
-                let begins = ["#[error(", "warn!(", "error!(", "bail!("];
+                let begins = ["#[error(", "warn!(", "error!(", "bail!(", "context(", "anyhow!("];
                 expected |= begins.iter().any(|b| rest.starts_with(b));
             }
         }
@@ -175,6 +215,8 @@ fn what_is_said_is_in_the_chapter() {
     let told = |text: &str| {
         quoted.iter().any(|q| {
             is_instance(q, text)
+                // "cannot start …" is told of all that may stand there.
+                || is_instance(text, &q.replace('…', "\0"))
                 || q.split_once(": ").is_some_and(|(_, reason)| is_instance(reason, text))
                 || q.strip_prefix("… ").is_some_and(|rest| is_instance(rest, text))
         })
