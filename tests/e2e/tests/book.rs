@@ -71,6 +71,15 @@ fn every_command_is_run_or_says_why_not() {
         }
         not_run.extend(blocks.iter().filter_map(|b| Some(format!("  {b}: {}", b.not_run()?))));
     }
+    // A reason that names a test or a script names one that there is.
+    for reason in &not_run {
+        let words = reason.split_whitespace();
+        for path in words.filter(|w| w.ends_with(".rs") || w.starts_with("scripts/")) {
+            if !workspace().join(path).exists() {
+                faults.push(format!("{reason}: there is no {path}"));
+            }
+        }
+    }
     println!("{} blocks are not run here:\n{}", not_run.len(), not_run.join("\n"));
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
@@ -143,4 +152,28 @@ fn every_key_of_the_old_file_is_beside_ours() {
     let ours: BTreeSet<_> =
         rows.iter().filter(|row| row.len() == 3).filter_map(|row| quoted(&row[0])).collect();
     assert_eq!(ours, keys);
+}
+
+/// The numbers are those of the runs that are named beside them.
+#[test]
+fn numbers_are_those_of_their_runs() {
+    let runs = workspace().join("bench/runs");
+    let mut compared = 0;
+    for row in rows("docs/performance.md") {
+        let Some((run, numbers)) = row.split_last().and_then(|(r, n)| Some((quoted(r)?, n))) else {
+            continue;
+        };
+        let text = fs::read_to_string(runs.join(format!("{run}.md"))).expect("a run");
+        for number in numbers.iter().filter_map(|n| n.strip_suffix(" µs")) {
+            assert!(text.contains(&format!("| {number} |")), "{run} has no {number}");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 8, "{compared} numbers");
+    for file in documents() {
+        let text = fs::read_to_string(workspace().join(&file)).expect("a document");
+        for run in text.split('`').filter(|w| w.starts_with("2026-") || w.starts_with("2027-")) {
+            assert!(runs.join(format!("{run}.md")).exists(), "{file}: there is no run {run}");
+        }
+    }
 }
