@@ -177,3 +177,32 @@ fn numbers_are_those_of_their_runs() {
         }
     }
 }
+
+/// Options that the text names are options of one of the programs.
+#[test]
+fn options_in_the_text_exist() {
+    let man = fs::read_dir(workspace().join("docs/man")).expect("the manual pages").flatten();
+    let pages = man.map(|page| fs::read_to_string(page.path()).expect("a page"));
+    let pages = pages.collect::<String>().replace("\\-", "-");
+    let is_option = |c: char| c == '-' || c.is_ascii_alphanumeric();
+    let exists = |option: &str| {
+        pages
+            .match_indices(option)
+            .any(|(at, _)| !pages[at + option.len()..].starts_with(is_option))
+    };
+    let mut named = 0;
+    let mut wrong = Vec::new();
+    for file in documents().iter().filter(|d| CHAPTERS.contains(&d.as_str())) {
+        let text = fs::read_to_string(workspace().join(file)).expect("a document");
+        for span in text.split('`').filter(|span| span.starts_with("--")) {
+            for word in span.split(|c: char| !is_option(c)).filter(|w| w.starts_with("--")) {
+                named += 1;
+                if !exists(word) {
+                    wrong.push(format!("{file}: {word}"));
+                }
+            }
+        }
+    }
+    assert!(named > 50, "{named} options");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
