@@ -58,6 +58,8 @@ fn documents() -> BTreeSet<String> {
 #[test]
 fn every_command_is_run_or_says_why_not() {
     let mut files = documents();
+    // What was typed once, and is no advice.
+    files.retain(|file| !file.starts_with("docs/transcripts/"));
     files.insert("README.md".to_owned());
     let mut faults = Vec::new();
     let mut not_run = Vec::new();

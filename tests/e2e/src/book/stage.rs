@@ -183,9 +183,8 @@ impl Stage {
 impl Host {
     fn new(lab: &Lab, &(name, eth0, eth1): &(&'static str, &str, &str), to: &[Namespace]) -> Self {
         let home = lab.path(name);
-        let under = |what: &str| home.join(what);
         fs::create_dir(&home).expect("a home");
-        fs::write(under(".password"), format!("{PASSWORD}\n{PASSWORD}\n")).expect("a password");
+        fs::write(home.join(".password"), format!("{PASSWORD}\n{PASSWORD}\n")).expect("a password");
         let net = Namespace::new(name).expect("a namespace");
         for (n, (switch, address)) in to.iter().zip([eth0, eth1]).enumerate() {
             net.ip_batch(&format!(
@@ -203,7 +202,7 @@ impl Host {
         }
         let names: String = HOSTS
             .iter()
-            .map(|(name, address, _)| format!("{address} {name}.example {name}\n"))
+            .map(|(name, address, _)| format!("{address} {name}.example {name}\\n"))
             .collect();
         // What is written to these directories is of this host only.
         let setup = format!(
@@ -212,12 +211,11 @@ impl Host {
              mount -t tmpfs own .own\n\
              mkdir .own/{{etc,work,lib}}\n\
              mount -t overlay -o lowerdir=/etc,upperdir=.own/etc,workdir=.own/work etc /etc\n\
-             printf '127.0.0.1 localhost\\n{}' >/etc/hosts\n\
+             printf '127.0.0.1 localhost\\n{names}' >/etc/hosts\n\
              mount --bind .own/lib /var/lib\n\
              mount -t tmpfs run /run\n\
              echo ready\n\
-             exec sleep infinity",
-            names.replace('\n', "\\n")
+             exec sleep infinity"
         );
         let mut command = net.command("unshare");
         command
