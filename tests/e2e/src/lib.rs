@@ -16,6 +16,7 @@
 
 use std::time::{Duration, Instant};
 
+pub mod book;
 pub mod certs;
 pub mod client;
 pub mod collector;
