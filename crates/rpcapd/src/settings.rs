@@ -141,7 +141,8 @@ impl Terms {
     pub fn devices(&self) -> View<'_> {
         let cli = &self.settings.cli;
         let rules = [cli.devices.as_ref(), self.rights.devices.as_ref()];
-        View { replays: &cli.replay, rules, preselect: self.preselect() }
+        let preselect = self.preselect();
+        View { replays: &cli.replay, rules, preselect, backend: cli.backend }
     }
 
     fn preselect(&self) -> Option<&Preselect> {
