@@ -117,7 +117,8 @@ impl Capture {
         match &self.0 {
             #[cfg(target_os = "linux")]
             Source::Ring(source) => source.ring_shrunk(),
-            Source::Libpcap(_) | Source::Replay(_) => None,
+            Source::Libpcap(source) => source.ring_shrunk(),
+            Source::Replay(_) => None,
         }
     }
 

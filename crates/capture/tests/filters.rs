@@ -7,9 +7,7 @@ mod common;
 use std::{thread, time::Duration};
 
 use capture::{Direction, Error, Instruction, Options, Stats};
-use common::{
-    Net, Sender, at_least, finish, frame, is_libpcap, ledger, long, numbers, options, receive,
-};
+use common::{Net, Sender, at_least, finish, frame, ledger, long, numbers, options, receive};
 
 #[test]
 fn filter_in_the_kernel_and_swapped() {

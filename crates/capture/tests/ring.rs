@@ -104,8 +104,10 @@ fn ledger_adds_up_when_the_ring_overflows() {
         for filter in [vec![], long(at_least(20_000, 65535))] {
             let options = Options { ring_bytes: 1, filter, ..options() };
             let mut capture = capture::open("rx0", &options).unwrap();
-            assert_eq!(capture.ring_bytes(), 1 << 20);
-            assert_eq!(capture::ring_bytes(&options), 1 << 20);
+            // libpcap does not tell what it made of it.
+            let granted = if is_libpcap() { 1 } else { 1 << 20 };
+            assert_eq!(capture.ring_bytes(), granted);
+            assert_eq!(capture::ring_bytes(&options), granted);
             let control = capture.control();
             let load = thread::spawn({
                 let sender = Sender::new("tx0");

@@ -143,6 +143,16 @@ fn fit(instruction: &Instruction, target: &Target) -> Option<Instruction> {
     }
 }
 
+/// Whether `program`, for packets with a cooked header, can be put in terms of the kernel's packet.
+pub(crate) fn fits_cooked(program: &[Instruction]) -> bool {
+    program.iter().all(|instruction| match instruction.code {
+        LD_W_ABS | LD_H_ABS | LD_B_ABS | LD_W_IND | LD_H_IND | LD_B_IND | LDX_B_MSH => {
+            uncook(instruction).is_some()
+        }
+        _ => true,
+    })
+}
+
 /// A load from a cooked packet, as one from the packet without its header; the header's packet type and protocol are
 /// ancillary data, the rest of it the kernel does not know.
 fn uncook(load: &Instruction) -> Option<Instruction> {

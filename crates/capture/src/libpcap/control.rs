@@ -9,13 +9,12 @@ use std::sync::{
 #[cfg(target_os = "linux")]
 use std::{os::fd::OwnedFd, sync::Arc};
 
-use super::{handle::Handle, library::RawStats};
-use crate::{
-    Error, Instruction, Stats, batch::Batch, capture, filter::guard::guarded, wait::Waker,
+use super::{
+    handle::Handle,
+    library::RawStats,
+    place::{Placed, place},
 };
-
-/// The most instructions that Linux takes; libpcap runs longer programs itself.
-const KERNEL_MAX: usize = 4096;
+use crate::{Error, Instruction, LinkType, Stats, batch::Batch, capture, wait::Waker};
 
 /// A capture that is open.
 pub(super) struct Open {
@@ -27,6 +26,7 @@ pub(super) struct Open {
 
 /// What both sides have.
 pub(super) struct Shared {
+    linktype: LinkType,
     snaplen: u32,
     open: Mutex<Option<Open>>,
     pub(super) waker: Waker,
@@ -34,8 +34,10 @@ pub(super) struct Shared {
     pub(super) stopping: AtomicBool,
     /// Nothing more comes in: see [`Shared::end_flow`].
     pub(super) flow_ended: AtomicBool,
-    /// Packets that came out of libpcap.
+    /// Packets that came out of libpcap and passed the filter.
     taken: AtomicU64,
+    /// Packets that this process' part of the filter refused.
+    refused: AtomicU64,
     pub(super) unread: AtomicU64,
     filters: Mutex<Filters>,
     totals: Mutex<Totals>,
@@ -45,8 +47,10 @@ pub(super) struct Shared {
 struct Filters {
     guard: Vec<Instruction>,
     program: Vec<Instruction>,
-    /// Both together, as libpcap has them.
-    whole: Vec<Instruction>,
+    /// What libpcap has of both.
+    library: Vec<Instruction>,
+    /// A program runs in this process: there all later ones run too.
+    in_user_space: bool,
     stopped: bool,
 }
 
@@ -60,14 +64,16 @@ struct Totals {
 }
 
 impl Shared {
-    pub(super) fn new(open: Open, waker: Waker, snaplen: u32) -> Self {
+    pub(super) fn new(open: Open, waker: Waker, linktype: LinkType, snaplen: u32) -> Self {
         Self {
+            linktype,
             snaplen,
             open: Mutex::new(Some(open)),
             waker,
             stopping: AtomicBool::new(false),
             flow_ended: AtomicBool::new(false),
             taken: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             unread: AtomicU64::new(0),
             filters: Mutex::default(),
             totals: Mutex::default(),
@@ -83,18 +89,22 @@ impl Shared {
         let mut filters = lock(&self.filters);
         let guard = guard.unwrap_or(&filters.guard).to_vec();
         let program = program.unwrap_or(&filters.program).to_vec();
-        let whole = guarded(&guard, &program, self.snaplen)?;
-        // A change costs libpcap packets.
-        if whole == filters.whole {
-            return Ok(());
-        }
+        let before = filters.in_user_space;
+        let Placed { library, user } =
+            place(self.linktype, &guard, &program, self.snaplen, before)?;
+        let in_user_space = user.is_some();
         // libpcap would also have it refuse what was captured before the end.
         if !filters.stopped
             && let Some(open) = &mut *lock(&self.open)
         {
-            open.handle.set_filter(&whole)?;
+            // A change costs libpcap packets.
+            if library != filters.library {
+                open.handle.set_filter(&library)?;
+            }
+            open.handle.set_program(user);
         }
-        *filters = Filters { guard, program, whole, stopped: filters.stopped };
+        let stopped = filters.stopped;
+        *filters = Filters { guard, program, library, in_user_space, stopped };
         Ok(())
     }
 
@@ -105,15 +115,18 @@ impl Shared {
             return Ok(());
         };
         let result = open.handle.read(batch);
-        // Relaxed: a sum, ordered by whatever tells the reader that the capture has ended.
+        // Relaxed, both: sums, ordered by whatever tells the reader that the capture has ended.
         self.taken.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        self.refused.fetch_add(open.handle.take_refused(), Ordering::Relaxed);
         result
     }
 
     /// Whether everything that the kernel counted has come out, as far as that is known.
     pub(super) fn is_empty(&self) -> bool {
         self.count().is_ok_and(|totals| {
-            totals.received.saturating_sub(totals.dropped) == self.taken.load(Ordering::Relaxed)
+            // Relaxed, both: this is the thread that writes them.
+            let out = self.taken.load(Ordering::Relaxed) + self.refused.load(Ordering::Relaxed);
+            totals.received.saturating_sub(totals.dropped) == out
         })
     }
 
@@ -185,7 +198,7 @@ impl capture::Handle for Shared {
             dropped: totals.dropped,
             if_dropped: totals.if_dropped,
             unread: self.unread.load(Ordering::Relaxed),
-            filter_in_user_space: lock(&self.filters).whole.len() > KERNEL_MAX,
+            filter_in_user_space: lock(&self.filters).in_user_space,
         })
     }
 

@@ -5,11 +5,19 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::{
     ffi::{CString, c_int},
-    io, ptr, slice,
+    io, mem, ptr, slice,
+    sync::Arc,
 };
 
-use super::library::{Functions, Header, Pcap, Program, RawStats, functions, message, text};
-use crate::{Direction, Error, Instruction, LinkType, Timestamp, batch::Batch};
+use super::{
+    library::{Functions, Header, Pcap, Program, RawStats, functions, message, text},
+    place::is_cooked,
+};
+use crate::{
+    Direction, Error, Instruction, LinkType, Timestamp,
+    batch::Batch,
+    filter::{Aux, run},
+};
 
 // `PCAP_ERROR` and its like, of pcap/pcap.h.
 const ERROR_BREAK: c_int = -2;
@@ -17,6 +25,9 @@ const ERROR_NO_SUCH_DEVICE: c_int = -5;
 const ERROR_PERM_DENIED: c_int = -8;
 const ERROR_IFACE_NOT_UP: c_int = -9;
 const ERROR_PROMISC_PERM_DENIED: c_int = -11;
+
+/// Bytes of a Linux cooked header.
+const SLL_LEN: usize = 16;
 
 /// `PCAP_TSTAMP_PRECISION_NANO`.
 const NANOSECONDS: c_int = 1;
@@ -39,6 +50,12 @@ pub(super) struct Handle {
     snaplen: usize,
     /// Whether times have nanoseconds, not microseconds.
     nanos: bool,
+    /// What is left of the filter for this process.
+    program: Option<Arc<[Instruction]>>,
+    /// Bytes in front of what a kernel's filter counts from.
+    cooked: usize,
+    /// Packets that the program refused.
+    refused: u64,
 }
 
 // SAFETY: a pcap_t belongs to no thread. `&mut self` and `Sync`, which it is not, keep it to one at a time.
@@ -62,6 +79,9 @@ impl Handle {
             device: device.to_owned(),
             snaplen: settings.snaplen as usize,
             nanos: false,
+            program: None,
+            cooked: 0,
+            refused: 0,
         };
         handle.activate(settings)?;
         Ok(handle)
@@ -96,6 +116,9 @@ impl Handle {
         let status = unsafe { (functions.setnonblock)(self.pcap, 1, buffer.as_mut_ptr()) };
         if status < 0 {
             return Err(failed("pcap_setnonblock", &self.device, message(buffer)));
+        }
+        if is_cooked(self.linktype()?) {
+            self.cooked = SLL_LEN;
         }
         Ok(())
     }
@@ -164,6 +187,16 @@ impl Handle {
         Ok(())
     }
 
+    /// Has this process run `program`, if any, on what passes the filter.
+    pub(super) fn set_program(&mut self, program: Option<Arc<[Instruction]>>) {
+        self.program = program;
+    }
+
+    /// Packets that the program has refused since this was asked last.
+    pub(super) fn take_refused(&mut self) -> u64 {
+        mem::take(&mut self.refused)
+    }
+
     pub(super) fn stats(&mut self) -> Result<RawStats, Error> {
         let mut stats = RawStats::default();
         // SAFETY: the pcap_t is active; there is room for the longest of these structures.
@@ -183,18 +216,22 @@ impl Handle {
             return None;
         }
         // SAFETY: it is open as long as the pcap_t is, and used here only.
-        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        fd.try_clone_to_owned().ok()
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        // libpcap lets programs that are started inherit the capture, which then lasts as long as they do.
+        // SAFETY: it sets a flag of a descriptor that is open.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        borrowed.try_clone_to_owned().ok()
     }
 
     /// Copies what there is, as far as `batch` has room, without waiting for more.
     #[cfg(not(windows))]
     pub(super) fn read(&mut self, batch: &mut Batch) -> Result<(), Error> {
         let room = c_int::try_from(batch.room()).unwrap_or(c_int::MAX);
+        let (dispatch, pcap) = (self.functions.dispatch, self.pcap);
         let mut filling = Filling { handle: self, batch };
         let user = (&raw mut filling).cast();
         // SAFETY: the pcap_t is active; `take` gets `user` back and nothing else uses it meanwhile.
-        let status = unsafe { (self.functions.dispatch)(self.pcap, room, take, user) };
+        let status = unsafe { dispatch(pcap, room, take, user) };
         match status {
             // The former, because `take` asked for it.
             ERROR_BREAK | 0.. => Ok(()),
@@ -225,24 +262,38 @@ impl Handle {
     /// # Safety
     ///
     /// `header` points to a header, and `data` to as many bytes as it says were captured.
-    unsafe fn copy(&self, batch: &mut Batch, header: *const Header, data: *const u8) {
+    unsafe fn copy(&mut self, batch: &mut Batch, header: *const Header, data: *const u8) {
         // SAFETY: the caller vouches for it.
         let header = unsafe { &*header };
         let caplen = (header.caplen as usize).min(self.snaplen);
         let data = if caplen == 0 { ptr::NonNull::dangling().as_ptr() } else { data.cast_mut() };
         // SAFETY: the caller vouches for it; of no bytes any pointer is one.
         let data = unsafe { slice::from_raw_parts(data, caplen) };
+        let len = header.len.max(header.caplen);
+        let data = match &self.program {
+            None => data,
+            Some(program) => {
+                // The length without cooked header: what a kernel's machine would work with.
+                let counted = len.saturating_sub(self.cooked as u32);
+                let keep = run(program, data, counted, &Aux::default()) as usize;
+                if keep == 0 {
+                    self.refused += 1;
+                    return;
+                }
+                &data[..data.len().min(keep.saturating_add(self.cooked))]
+            }
+        };
         let fraction = header.ts.tv_usec as u32;
         let nanos = if self.nanos { fraction } else { fraction.saturating_mul(1000) };
         let ts = Timestamp { secs: header.ts.tv_sec as u32, nanos: nanos.min(999_999_999) };
-        batch.push(ts, header.len.max(header.caplen), data);
+        batch.push(ts, len, data);
     }
 }
 
 /// What [`take`] needs.
 #[cfg(not(windows))]
 struct Filling<'a> {
-    handle: &'a Handle,
+    handle: &'a mut Handle,
     batch: &'a mut Batch,
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod devices;
 mod handle;
 mod library;
 mod link;
+mod place;
 mod source;
 
 use std::ffi::CString;

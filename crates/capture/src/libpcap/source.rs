@@ -25,6 +25,9 @@ const FOLD_EVERY: u32 = 256;
 /// How often to look whether an interface that shows nothing is still up: libpcap takes that for silence.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// The smallest buffer to try.
+const LEAST: usize = 256 << 10;
+
 /// A capture of libpcap's.
 pub(crate) struct Source {
     shared: Arc<Shared>,
@@ -33,11 +36,12 @@ pub(crate) struct Source {
     descriptor: Option<Arc<OwnedFd>>,
     linktype: LinkType,
     ring_bytes: usize,
+    requested: usize,
     block_timeout: Duration,
     batch: Batch,
     batches: u32,
     link: Link,
-    /// When something last came, or the end began.
+    /// When something last came.
     busy: Instant,
     /// When to look at the interface again.
     look: Instant,
@@ -45,7 +49,7 @@ pub(crate) struct Source {
     failed: Option<Error>,
     /// It was told.
     told: bool,
-    /// When the end began.
+    /// When it began to give out the rest.
     ending: Option<Instant>,
     /// Wake-ups in a row that brought nothing.
     idle: u32,
@@ -61,15 +65,19 @@ impl Source {
     pub(crate) fn open(device: &str, options: &Options) -> Result<Self, Error> {
         let snaplen = options.effective_snaplen();
         let block_timeout = options.block_timeout.max(Duration::from_millis(1));
-        let mut handle = Handle::open(
-            device,
-            &Settings {
-                snaplen,
-                promisc: options.promisc,
-                timeout: u32::try_from(block_timeout.as_millis()).unwrap_or(u32::MAX),
-                buffer: options.ring_bytes,
-            },
-        )?;
+        let mut settings = Settings {
+            snaplen,
+            promisc: options.promisc,
+            timeout: u32::try_from(block_timeout.as_millis()).unwrap_or(u32::MAX),
+            buffer: options.ring_bytes,
+        };
+        let mut handle = loop {
+            match Handle::open(device, &settings) {
+                // libpcap asks for less only if the kernel has not enough, and not if this process has.
+                Err(error) if is_short(&error) && settings.buffer > LEAST => settings.buffer /= 2,
+                result => break result?,
+            }
+        };
         handle.set_direction(options.direction)?;
         let linktype = handle.linktype()?;
         let waker = Waker::new().map_err(|error| Error::call("a wake-up call", device, error))?;
@@ -80,7 +88,7 @@ impl Source {
             #[cfg(target_os = "linux")]
             descriptor: descriptor.clone(),
         };
-        let shared = Arc::new(Shared::new(open, waker, snaplen));
+        let shared = Arc::new(Shared::new(open, waker, linktype, snaplen));
         // Nothing was read before this, and libpcap has it applied to what was captured.
         shared.install(Some(&options.guard), Some(&options.filter))?;
         let now = Instant::now();
@@ -89,7 +97,8 @@ impl Source {
             #[cfg(unix)]
             descriptor,
             linktype,
-            ring_bytes: options.ring_bytes,
+            ring_bytes: settings.buffer,
+            requested: options.ring_bytes,
             block_timeout,
             batch: Batch::new(),
             batches: 0,
@@ -107,9 +116,13 @@ impl Source {
         self.linktype
     }
 
-    /// What was asked for: libpcap does not tell what it got.
+    /// What libpcap was asked for: it does not tell what it got.
     pub(crate) fn ring_bytes(&self) -> usize {
         self.ring_bytes
+    }
+
+    pub(crate) fn ring_shrunk(&self) -> Option<usize> {
+        (self.ring_bytes < self.requested).then_some(self.requested)
     }
 
     pub(crate) fn control(&self) -> Control {
@@ -140,6 +153,7 @@ impl Source {
                 return Ok(Ready::Block);
             }
             if (stopping || self.failed.is_some()) && self.is_drained(stopping, now) {
+                self.ending = None;
                 return match self.failed.take() {
                     Some(error) if !stopping => {
                         self.told = true;
@@ -177,7 +191,6 @@ impl Source {
     fn fail(&mut self, error: Error) {
         if self.failed.is_none() && !self.told {
             self.failed = Some(self.link.explain(error));
-            self.busy = Instant::now();
         }
     }
 
@@ -196,12 +209,10 @@ impl Source {
     /// Whether all that was captured before the end, or the failure, has been given out.
     fn is_drained(&mut self, stopping: bool, now: Instant) -> bool {
         let began = *self.ending.get_or_insert(now);
-        if !stopping {
-            self.ending = None;
-        } else if !self.shared.flow_ended.load(Ordering::Relaxed) {
-            // Nothing came at this moment; what comes later is none of it.
-            return true;
-        } else if self.shared.is_empty() {
+        // Relaxed: ordered by the load that said `stopping`.
+        let flow_ended = self.shared.flow_ended.load(Ordering::Relaxed);
+        // Where the flow goes on, what comes after this moment is none of it.
+        if stopping && (!flow_ended || self.shared.is_empty()) {
             return true;
         }
         // The kernel gives out a block that does not fill after one to two of its timeouts.
@@ -261,6 +272,11 @@ impl Drop for Source {
         // A control that outlives the capture still answers with the final numbers.
         self.shared.close();
     }
+}
+
+/// Whether there was too little memory, which libpcap says in the system's words.
+fn is_short(error: &Error) -> bool {
+    error.to_string().contains("Cannot allocate memory")
 }
 
 impl fmt::Debug for Source {
