@@ -189,7 +189,11 @@ fn promiscuous_mode_undoes_itself() {
         let control = capture.control();
         assert!(promiscuity());
         drop(capture);
-        assert!(!promiscuity());
+        // What other tests start while libpcap opens a socket inherits it, and ends soon.
+        let end = Instant::now() + Duration::from_secs(if is_libpcap() { 5 } else { 0 });
+        while promiscuity() {
+            assert!(Instant::now() < end);
+        }
         drop(control);
         // Not for `any`, and not an error.
         drop(capture::open("any", &options).unwrap());
