@@ -239,7 +239,11 @@ impl Handle {
         match status {
             // The former, because `take` asked for it.
             ERROR_BREAK | 0.. => Ok(()),
-            _ => Err(failed("pcap_dispatch", &self.device, self.words(status))),
+            _ => match self.words(status) {
+                // Of netfilter's log libpcap does not know that it was told not to wait.
+                words if words.contains("temporarily unavailable") => Ok(()),
+                words => Err(failed("pcap_dispatch", &self.device, words)),
+            },
         }
     }
 
