@@ -7,7 +7,7 @@ use rpcap_proto::wire::StartFlags;
 
 use crate::auth::{Rights, Users};
 use crate::cli::Cli;
-use crate::devices::View;
+use crate::devices::{Backend, View};
 use crate::locked::lock;
 use crate::peers::{PEERS_MAX, Peer};
 use crate::preselect::Preselect;
@@ -46,6 +46,10 @@ impl Settings {
         }
         if cli.max_cpu.is_some() && !cfg!(target_os = "linux") {
             return Err("--max-cpu is there on Linux only".to_owned());
+        }
+        // Whoever offers savefiles only can do so anywhere.
+        if cli.backend == Backend::Libpcap && cli.replay.is_empty() {
+            capture::libpcap::load().map_err(|e| e.to_string())?;
         }
         if cli.active_only && peers.is_empty() {
             return Err("--active-only, but there is nobody to call: name a collector with \
@@ -141,7 +145,8 @@ impl Terms {
     pub fn devices(&self) -> View<'_> {
         let cli = &self.settings.cli;
         let rules = [cli.devices.as_ref(), self.rights.devices.as_ref()];
-        View { replays: &cli.replay, rules, preselect: self.preselect() }
+        let preselect = self.preselect();
+        View { replays: &cli.replay, rules, preselect, backend: cli.backend }
     }
 
     fn preselect(&self) -> Option<&Preselect> {

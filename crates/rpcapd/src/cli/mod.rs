@@ -15,7 +15,7 @@ use crate::allow::AllowList;
 #[cfg(target_os = "linux")]
 use crate::auth::HelperArgs;
 use crate::auth::{Names, UserCommand};
-use crate::devices::Rules;
+use crate::devices::{Backend, Rules};
 use crate::limits::cpu::Percent;
 use crate::limits::rate::Rate;
 use crate::logging::{Facility, Format, Level, Logging, Target};
@@ -219,6 +219,11 @@ pub struct Cli {
     /// pattern leaves devices out. "any" has to be named [default: all]
     #[arg(long, value_name = "PATTERNS")]
     pub devices: Option<Rules>,
+
+    /// By what means packets are captured. libpcap also has devices that are no network interfaces,
+    /// such as nflog, usbmon and bluetooth, as far as this host has them
+    #[arg(long, value_name = "BACKEND", value_enum, default_value_t)]
+    pub backend: Backend,
 
     /// A filter (pcap-filter(7)) that packets must pass besides the client's own
     #[arg(long, value_name = "FILTER", value_parser = filter)]
