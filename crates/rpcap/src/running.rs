@@ -143,7 +143,7 @@ impl<S: Sink + Send + 'static> Running<S> {
         }
     }
 
-    /// Gives the capture another filter. A refusal leaves it as it was.
+    /// Gives the capture another filter, empty for all packets. A refusal leaves it as it was.
     pub fn update_filter(&mut self, filter: Vec<Instruction>) -> Result<(), Error> {
         let updated = self.client.update_filter(filter);
         if updated.as_ref().is_err_and(|e| !matches!(e, Error::Refused { .. })) {

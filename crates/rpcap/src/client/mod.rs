@@ -86,17 +86,18 @@ impl Client {
         Self::over(socket, endpoint, peer, tls, timeout, false)
     }
 
-    /// Takes a connection that a daemon made (active mode), with TLS if it is given. `timeout` is
-    /// the deadline for the handshake, for every reply and for the daemon's data connections.
+    /// Takes the connection of a daemon that called (active mode), with TLS if it is given.
+    /// `timeout` is the deadline for the handshake, for every reply and for data connections.
     ///
-    /// A daemon that calls is known by its address only, so that a certificate has to be for that,
-    /// or to be trusted whatever it is for.
-    pub fn accept(socket: TcpStream, tls: Option<&Tls>, timeout: Duration) -> Result<Self, Error> {
-        let peer = socket.peer_addr();
-        let host = peer.as_ref().map_or(String::new(), |p| p.ip().to_canonical().to_string());
-        let port = peer.as_ref().map_or(0, SocketAddr::port);
-        let endpoint = Endpoint { host, port };
-        let peer = peer.map_err(|e| lost_with(&endpoint, e))?;
+    /// A certificate has to be for `name`, or, if that is `None`, for the daemon's address.
+    pub fn accept(
+        (socket, peer): (TcpStream, SocketAddr),
+        name: Option<&str>,
+        tls: Option<&Tls>,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
+        let host = name.map_or_else(|| peer.ip().to_canonical().to_string(), str::to_owned);
+        let endpoint = Endpoint { host, port: peer.port() };
         connect::prepare(&socket);
         Self::over(socket, &endpoint, peer, tls, timeout, true)
     }
@@ -227,13 +228,7 @@ impl Client {
             read_timeout_ms: options.read_timeout.as_millis().try_into().unwrap_or(u32::MAX),
             flags,
             port,
-            filter: FilterBlock {
-                instructions: match options.filter.as_slice() {
-                    // libpcap's daemon takes no empty program for an answer.
-                    [] => vec![Instruction { code: 6, jt: 0, jf: 0, k: SNAPLEN_MAX }],
-                    given => given.to_vec(),
-                },
-            },
+            filter: block(options.filter.clone()),
         };
         let request = Request::Start(&request);
         let reply = self.call(Asked::Start, &request, |event| match event {
@@ -283,9 +278,9 @@ impl Client {
         Ok(Stream::Tls(Box::new(stream)))
     }
 
-    /// Gives the running capture another filter.
+    /// Gives the running capture another filter; empty for all packets.
     pub fn update_filter(&mut self, filter: Vec<Instruction>) -> Result<(), Error> {
-        let filter = FilterBlock { instructions: filter };
+        let filter = block(filter);
         let request = Request::UpdateFilter(&filter);
         self.call(Asked::UpdateFilter, &request, |_| Some(()))
     }
@@ -356,6 +351,14 @@ impl Client {
     fn lost(&self, source: Option<io::Error>) -> Error {
         Error::Lost { endpoint: self.endpoint.clone(), pushed: self.last_pushed.clone(), source }
     }
+}
+
+fn block(mut instructions: Vec<Instruction>) -> FilterBlock {
+    // libpcap's daemon takes no empty program for an answer.
+    if instructions.is_empty() {
+        instructions.push(Instruction { code: 6, jt: 0, jf: 0, k: SNAPLEN_MAX });
+    }
+    FilterBlock { instructions }
 }
 
 fn lost_with(endpoint: &Endpoint, source: io::Error) -> Error {

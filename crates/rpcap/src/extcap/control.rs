@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_refused() {
-        for bytes in [&b"X\0\0\x02\0\0"[..], b"T\0\0\x01\0\0", b"T\xff\xff\xff\0\0", b"T\0\0\x03\0\0"]
+        for bytes in
+            [&b"X\0\0\x02\0\0"[..], b"T\0\0\x01\0\0", b"T\xff\xff\xff\0\0", b"T\0\0\x03\0\0"]
         {
             assert!(read(&mut &*bytes).is_err(), "{bytes:?}");
         }

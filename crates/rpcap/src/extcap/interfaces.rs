@@ -97,13 +97,13 @@ mod tests {
             "rpcap",
             "rpcap-h-eth0",
             "rpcap-h-x-y",
-            "rpcap-h-_NPF__1_-f71ed8a1",
-            "rpcap-b_c-eth0-c43ea80c",
-            "rpcap-b_c-w0-7e9b6e22",
-            "rpcap-h-x-y-2b2d1a55",
+            "rpcap-h-_NPF__1_-432ca821",
+            "rpcap-b_c-eth0-be9dea8d",
+            "rpcap-b_c-w0-c214af93",
+            "rpcap-h-x-y-af271bcd",
             "rpcap-h-x-z",
             "rpcap-h2-a",
-            "rpcap-h2-a_-03a0d7e3",
+            "rpcap-h2-a_-28dcba4d",
         ];
         assert_eq!(values, expected);
         let mut unique = values.clone();

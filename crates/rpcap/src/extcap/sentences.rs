@@ -56,11 +56,12 @@ pub fn dlts(linktype: u32) -> String {
     format!("dlt {{number={linktype}}}{{name={name}}}{{display={name}}}\n")
 }
 
-/// The answer to `--extcap-config`: for an interface that has no host yet, those of its host too.
-pub fn config(has_host: bool) -> String {
+/// The answer to `--extcap-config`. An interface whose host is said in its options has `Some`
+/// devices, as far as they are known.
+pub fn config(any: Option<&[Known]>) -> String {
     let mut text = String::new();
     let mut number = 0;
-    for option in if has_host { [].iter() } else { HOST.iter() }.chain(&CAPTURE) {
+    for option in any.map_or([].as_slice(), |_| &HOST).iter().chain(&CAPTURE) {
         let Argument { call, kind, display, group, tooltip, more, values } = option;
         let _ = writeln!(
             text,
@@ -74,6 +75,11 @@ pub fn config(has_host: bool) -> String {
                 i == 0
             );
         }
+        if number == DEVICE
+            && let Some(devices) = any
+        {
+            text.push_str(&self::devices(devices));
+        }
         number += 1;
     }
     text
@@ -82,16 +88,15 @@ pub fn config(has_host: bool) -> String {
 /// The answer to `--extcap-reload-option device`.
 pub fn devices(devices: &[Known]) -> String {
     let mut text = String::new();
-    for (i, Known { name, description, .. }) in devices.iter().enumerate() {
+    for Known { name, description, .. } in devices {
         let mut display = plain(name);
         if !description.is_empty() {
             let _ = write!(display, " ({})", plain(description));
         }
         let _ = writeln!(
             text,
-            "value {{arg={DEVICE}}}{{value={}}}{{display={display}}}{{default={}}}",
+            "value {{arg={DEVICE}}}{{value={}}}{{display={display}}}{{default=false}}",
             escape(name),
-            i == 0
         );
     }
     text
@@ -157,7 +162,7 @@ const HOST: [Argument; 12] = [
         more: "{reload=true}{placeholder=Ask the host}",
         ..argument(
             "--device",
-            "editselector",
+            "selector",
             "Device",
             "Host",
             "The interface to capture from; the button asks the host which there are",
@@ -267,8 +272,9 @@ mod tests {
             ..Known::default()
         };
         let text = [
-            config(false),
-            config(true),
+            config(Some(&[])),
+            config(None),
+            config(Some(&[device.clone()])),
             devices(&[device.clone()]),
             no_devices("a {b}\nc"),
             dlts(1),
@@ -286,9 +292,9 @@ mod tests {
 
     #[test]
     fn the_device_is_where_a_reload_looks_for_it() {
-        let text = config(false);
+        let text = config(Some(&[]));
         let line = text.lines().find(|l| l.contains("{call=--device}")).unwrap();
         assert!(line.starts_with(&format!("arg {{number={DEVICE}}}")), "{line}");
-        assert!(!config(true).contains("--host"));
+        assert!(!config(None).contains("--host"));
     }
 }
