@@ -58,6 +58,10 @@ fn programs(prompt: &str) -> Vec<(OsString, Vec<String>)> {
             all.push((program, vec![prompt.to_owned()]));
         }
     }
+    // Without a screen they would fail as if nobody had given one.
+    if cfg!(unix) && ["DISPLAY", "WAYLAND_DISPLAY"].iter().all(|v| env::var_os(v).is_none()) {
+        return all;
+    }
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     all.push(("ssh-askpass".into(), words(&[prompt])));
     all.push(("zenity".into(), words(&["--password", "--title", prompt])));

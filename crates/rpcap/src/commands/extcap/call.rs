@@ -1,8 +1,8 @@
 use std::path::PathBuf;
-use std::time::Duration;
 
+use anyhow::{Context, anyhow, bail};
 use clap::Parser;
-use rpcap::tls::Fingerprint;
+use rpcap::tls::{TlsOptions, Trust};
 use rpcap::values;
 use rpcap_proto::wire::{SNAPLEN_MAX, Sampling};
 
@@ -38,7 +38,8 @@ pub(super) struct Call {
     #[arg(long)]
     extcap_cleanup_postkill: bool,
 
-    // The options of its dialog. All may be empty.
+    // The options of its dialog. All may be empty, and what is wrong with them is for Wireshark to
+    // show: see the methods.
     #[arg(long, default_value = "")]
     pub(super) host: String,
     #[arg(long, default_value = "")]
@@ -46,81 +47,108 @@ pub(super) struct Call {
     #[arg(long, default_value = "")]
     pub(super) device: String,
     #[arg(long, num_args = 0..=1, default_value = "false", default_missing_value = "true")]
-    pub(super) wait: Switch,
+    wait: String,
     #[arg(long, default_value = "")]
     pub(super) user: String,
-    #[arg(long, default_value = "", value_parser = path)]
-    pub(super) passwordfile: Maybe<PathBuf>,
+    #[arg(long, default_value = "")]
+    passwordfile: String,
     #[arg(long, num_args = 0..=1, default_value = "false", default_missing_value = "true")]
-    pub(super) tls: Switch,
-    #[arg(long, default_value = "system")]
-    pub(super) trust: Trusted,
-    #[arg(long, default_value = "", value_parser = path)]
-    pub(super) ca: Maybe<PathBuf>,
-    #[arg(long, default_value = "", value_parser = fingerprint)]
-    pub(super) fingerprint: Maybe<Fingerprint>,
-    #[arg(long, default_value = "", value_parser = path)]
-    pub(super) certificate: Maybe<PathBuf>,
-    #[arg(long, default_value = "", value_parser = path)]
-    pub(super) key: Maybe<PathBuf>,
-    #[arg(long, default_value = "tcp")]
-    pub(super) transport: Transport,
-    #[arg(long, default_value_t = SNAPLEN_MAX,
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(SNAPLEN_MAX)))]
-    pub(super) snaplen: u32,
-    #[arg(long, default_value = "", value_parser = sampling)]
-    pub(super) sampling: Maybe<Sampling>,
+    tls: String,
+    #[arg(long, default_value = "")]
+    trust: String,
+    #[arg(long, default_value = "")]
+    ca: String,
+    #[arg(long, default_value = "")]
+    fingerprint: String,
+    #[arg(long, default_value = "")]
+    certificate: String,
+    #[arg(long, default_value = "")]
+    key: String,
+    #[arg(long, default_value = "")]
+    transport: String,
+    #[arg(long, default_value = "")]
+    snaplen: String,
+    #[arg(long, default_value = "")]
+    sampling: String,
     #[arg(long, num_args = 0..=1, default_value = "true", default_missing_value = "true")]
-    pub(super) promiscuous: Switch,
-    /// How long to wait for a daemon. No dialog has it.
-    #[arg(long, default_value = "10s", value_parser = values::time)]
-    pub(super) timeout: Duration,
+    promiscuous: String,
 }
 
-/// A value that may be left out by saying nothing.
-#[derive(Clone, Debug)]
-pub(super) struct Maybe<T>(pub(super) Option<T>);
-
-/// A box with or without a tick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Switch {
-    True,
-    False,
-}
-
-impl Switch {
-    pub(super) fn is_on(self) -> bool {
-        self == Self::True
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Trusted {
-    System,
-    Ca,
-    Fingerprint,
-    Anybody,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+/// How packets travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transport {
     Tcp,
     Udp,
     Udpstr,
 }
 
-fn path(text: &str) -> Result<Maybe<PathBuf>, String> {
-    Ok(Maybe(Some(text).filter(|text| !text.is_empty()).map(PathBuf::from)))
+impl Call {
+    pub(super) fn waits(&self) -> bool {
+        is_on(&self.wait)
+    }
+
+    pub(super) fn tls(&self) -> bool {
+        is_on(&self.tls)
+    }
+
+    pub(super) fn promiscuous(&self) -> bool {
+        is_on(&self.promiscuous)
+    }
+
+    pub(super) fn password_file(&self) -> Option<PathBuf> {
+        given(&self.passwordfile).map(PathBuf::from)
+    }
+
+    pub(super) fn tls_options(&self) -> anyhow::Result<TlsOptions> {
+        let trust = match self.trust.as_str() {
+            "" | "system" => Trust::System,
+            "anybody" => Trust::Anybody,
+            "ca" => {
+                Trust::Ca(given(&self.ca).context("the options name no authority to trust")?.into())
+            }
+            "fingerprint" => {
+                let print = given(&self.fingerprint);
+                let print = print.context("the options name no fingerprint to trust")?;
+                Trust::Fingerprints(vec![print.parse().context("fingerprint")?])
+            }
+            other => bail!("trust: `{other}` is not one of system, ca, fingerprint, anybody"),
+        };
+        let identity = match (given(&self.certificate), given(&self.key)) {
+            (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
+            (None, None) => None,
+            _ => bail!("an own certificate and its key go together"),
+        };
+        Ok(TlsOptions { trust, identity })
+    }
+
+    pub(super) fn transport(&self) -> anyhow::Result<Transport> {
+        Ok(match self.transport.as_str() {
+            "" | "tcp" => Transport::Tcp,
+            "udp" => Transport::Udp,
+            "udpstr" => Transport::Udpstr,
+            other => bail!("transport: `{other}` is not one of tcp, udp, udpstr"),
+        })
+    }
+
+    pub(super) fn snaplen(&self) -> anyhow::Result<u32> {
+        match given(&self.snaplen).map_or(Ok(SNAPLEN_MAX), str::parse) {
+            Ok(snaplen @ 1..=SNAPLEN_MAX) => Ok(snaplen),
+            _ => bail!("snaplen: a number from 1 to {SNAPLEN_MAX} is wanted"),
+        }
+    }
+
+    pub(super) fn sampling(&self) -> anyhow::Result<Sampling> {
+        let sampling = given(&self.sampling).map(values::sampling).transpose();
+        Ok(sampling.map_err(|why| anyhow!("sampling: {why}"))?.unwrap_or_default())
+    }
 }
 
-fn sampling(text: &str) -> Result<Maybe<Sampling>, String> {
-    let given = Some(text.trim()).filter(|text| !text.is_empty());
-    given.map(values::sampling).transpose().map(Maybe)
+fn given(text: &str) -> Option<&str> {
+    Some(text.trim()).filter(|text| !text.is_empty())
 }
 
-fn fingerprint(text: &str) -> Result<Maybe<Fingerprint>, String> {
-    let given = Some(text.trim()).filter(|text| !text.is_empty());
-    given.map(|text| text.parse().map_err(|e| format!("{e}"))).transpose().map(Maybe)
+fn is_on(text: &str) -> bool {
+    text.trim().eq_ignore_ascii_case("true")
 }
 
 #[cfg(test)]
@@ -148,21 +176,39 @@ mod tests {
              --host h --promiscuous false --wait false",
         );
         assert_eq!(call.extcap_reload_option.as_deref(), Some("device"));
-        assert!(call.tls.is_on() && !call.promiscuous.is_on() && !call.wait.is_on());
+        assert!(call.tls() && !call.promiscuous() && !call.waits());
         let call =
             parse("rpcap --capture --extcap-interface x --fifo f --sampling 1/10 --tls true");
-        assert!(call.capture && call.tls.is_on() && call.promiscuous.is_on());
-        assert_eq!(call.sampling.0, Some(Sampling::OneEvery(10)));
+        assert!(call.capture && call.tls() && call.promiscuous());
+        assert_eq!(call.sampling().unwrap(), Sampling::OneEvery(10));
+        let empty = ["rpcap", "--capture", "--ca", "", "--sampling", "", "--snaplen", ""];
+        let call = Call::try_parse_from(empty).unwrap();
+        assert_eq!(call.tls_options().unwrap(), TlsOptions::default());
+        assert_eq!(call.snaplen().unwrap(), SNAPLEN_MAX);
+        assert_eq!(call.transport().unwrap(), Transport::Tcp);
+    }
+
+    #[test]
+    fn what_is_wrong_is_one_sentence() {
         let call = Call::try_parse_from([
             "rpcap",
-            "--capture",
-            "--ca",
-            "",
+            "--trust",
+            "x",
+            "--transport",
+            "x",
+            "--snaplen",
+            "0",
             "--sampling",
-            "",
-            "--host",
-            "",
+            "1/0",
         ]);
-        assert!(call.unwrap().sampling.0.is_none());
+        let call = call.unwrap();
+        for (error, says) in [
+            (call.tls_options().unwrap_err(), "trust: `x` is not"),
+            (call.transport().unwrap_err(), "transport: `x` is not"),
+            (call.snaplen().unwrap_err(), "snaplen: a number from 1 to 262144"),
+            (call.sampling().unwrap_err(), "sampling: N in 1/N"),
+        ] {
+            assert!(error.to_string().starts_with(says), "{error}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
+use rpcap::client::Transport::{Tcp, Udp};
 use rpcap::client::{CaptureOptions, Client};
 use rpcap::extcap::hosts::Host;
 use rpcap::file::{self, Format, Meta, Summary, Writer, nanos};
@@ -62,6 +63,14 @@ fn capture(
     opened: &mut Option<File>,
 ) -> anyhow::Result<()> {
     let target = Target::of(call, hosts)?;
+    let snaplen = call.snaplen()?;
+    let mut options = CaptureOptions { snaplen, promisc: call.promiscuous(), ..Default::default() };
+    (options.transport, options.flags) = match call.transport()? {
+        Transport::Tcp => (Tcp, StartFlags::default()),
+        Transport::Udp => (Udp, StartFlags::SOURCE_PORT),
+        Transport::Udpstr => (Udp, StartFlags::UDPSTR | StartFlags::SOURCE_PORT),
+    };
+    let sampling = call.sampling()?;
     let mut client = match target.connect(interrupts) {
         // Whatever else it was, it was not wanted any more.
         Err(_) if interrupts.stop.load(Relaxed) => return Ok(()),
@@ -71,9 +80,9 @@ fn capture(
     let linktype = client.open(&device)?.linktype;
     target.learn(&device, linktype);
     let text = call.extcap_capture_filter.clone().unwrap_or_default();
-    let chosen = Filter { linktype, snaplen: call.snaplen, text, paused: false };
+    let chosen = Filter { linktype, snaplen, text, paused: false };
     // What is wrong with it is told before anything is captured.
-    let program = chosen.program()?;
+    options.filter = chosen.program()?;
     let to = |e| Failure::Output("to Wireshark".to_owned(), e);
     let Some(pipe) = fifo::open(path, interrupts, None).map_err(to)? else {
         client.close();
@@ -88,7 +97,7 @@ fn capture(
     let toolbar =
         Toolbar::open(call.extcap_control_in.as_deref(), call.extcap_control_out.as_deref());
     let started = SystemTime::now();
-    let mut running = start(client, call, program, Keeper::new(writer, None))?;
+    let mut running = start(client, sampling, &options, Keeper::new(writer, None))?;
     toolbar.log(&format!(
         "capturing from {} at {}",
         harmless(device.as_bytes()),
@@ -160,30 +169,15 @@ fn writer(
 
 fn start(
     mut client: Client,
-    call: &Call,
-    filter: Vec<Instruction>,
+    sampling: Sampling,
+    options: &CaptureOptions,
     keeper: Keeper<Writer<File>>,
 ) -> anyhow::Result<Capturing> {
-    use rpcap::client::Transport::{Tcp, Udp};
-
-    let sampling = call.sampling.0.unwrap_or_default();
     let sampled = sampling != Sampling::None;
     if sampled {
         client.set_sampling(sampling)?;
     }
-    let (transport, flags) = match call.transport {
-        Transport::Tcp => (Tcp, StartFlags::default()),
-        Transport::Udp => (Udp, StartFlags::SOURCE_PORT),
-        Transport::Udpstr => (Udp, StartFlags::UDPSTR | StartFlags::SOURCE_PORT),
-    };
-    let receiver = client.start(&CaptureOptions {
-        snaplen: call.snaplen,
-        promisc: call.promiscuous.is_on(),
-        flags,
-        transport,
-        filter,
-        ..CaptureOptions::default()
-    })?;
+    let receiver = client.start(options)?;
     Ok(Running::new(client, receiver, keeper, sampled)?)
 }
 

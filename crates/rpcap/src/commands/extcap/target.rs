@@ -10,16 +10,19 @@ use rpcap::client::{Client, Credentials};
 use rpcap::extcap::cache::Cache;
 use rpcap::extcap::hosts::{self, Host};
 use rpcap::extcap::interfaces;
-use rpcap::tls::{Tls, TlsOptions, Trust};
+use rpcap::tls::{Tls, TlsOptions};
 use rpcap::url::{self, DEFAULT_PORT, Endpoint, Url};
 
 use super::askpass;
-use super::call::{Call, Trusted};
+use super::call::Call;
 use crate::commands::password;
 use crate::interrupt::Interrupts;
 
 /// Where daemons that dial in go, unless told otherwise.
 const ACTIVE_PORT: u16 = 2003;
+
+/// How long a daemon may take for an answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Between two looks whether a daemon has dialled in.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -41,11 +44,11 @@ impl Target {
     pub(super) fn of(call: &Call, hosts: &[Host]) -> anyhow::Result<Self> {
         match call.extcap_interface.as_deref() {
             None | Some(interfaces::ANY) => Self::of_options(call),
-            Some(value) => Self::of_known(value, call.timeout, hosts),
+            Some(value) => Self::of_known(value, hosts),
         }
     }
 
-    fn of_known(value: &str, timeout: Duration, hosts: &[Host]) -> anyhow::Result<Self> {
+    fn of_known(value: &str, hosts: &[Host]) -> anyhow::Result<Self> {
         let cache = super::cache();
         let all = interfaces::all(hosts, &cache);
         let found = all.into_iter().find(|i| i.value == value).and_then(|i| i.device);
@@ -54,7 +57,7 @@ impl Target {
         };
         Ok(Self {
             url: Url { device: Some(device), ..host.url.clone() },
-            ..Self::host(host, timeout)
+            ..Self::host(host, TIMEOUT)
         })
     }
 
@@ -71,7 +74,7 @@ impl Target {
     }
 
     fn of_options(call: &Call) -> anyhow::Result<Self> {
-        let waits = call.wait.is_on();
+        let waits = call.waits();
         let host = call.host.trim();
         if host.is_empty() && !waits {
             bail!("no host is named in the interface's options");
@@ -94,28 +97,12 @@ impl Target {
         let device = Some(call.device.trim()).filter(|name| !name.is_empty());
         let user = Some(call.user.clone()).filter(|name| !name.is_empty());
         Ok(Self {
-            url: Url {
-                tls: call.tls.is_on(),
-                endpoint,
-                device: device.map(url::unescape).transpose()?,
-            },
+            url: Url { tls: call.tls(), endpoint, device: device.map(url::unescape).transpose()? },
             waits,
             user,
-            password_file: call.passwordfile.0.clone(),
-            tls: TlsOptions {
-                trust: match call.trust {
-                    Trusted::System => Trust::System,
-                    Trusted::Anybody => Trust::Anybody,
-                    Trusted::Ca => Trust::Ca(
-                        call.ca.0.clone().context("the options name no authority to trust")?,
-                    ),
-                    Trusted::Fingerprint => Trust::Fingerprints(vec![
-                        call.fingerprint.0.context("the options name no fingerprint to trust")?,
-                    ]),
-                },
-                identity: call.certificate.0.clone().zip(call.key.0.clone()),
-            },
-            timeout: call.timeout,
+            password_file: call.password_file(),
+            tls: call.tls_options()?,
+            timeout: TIMEOUT,
         })
     }
 
