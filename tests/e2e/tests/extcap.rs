@@ -424,6 +424,28 @@ fn it_ends_when_nobody_reads_any_more() {
 }
 
 #[test]
+fn a_window_does_not_hang_when_the_capture_fails() {
+    let Some(desk) = Desk::new() else { return };
+    let mut pipes = Pipes::start(&desk, 1);
+    let paths = ["in", "out", "fifo"].map(|name| desk.lab.path(name));
+    // Wireshark opens them late, and waits for the other ends.
+    let opening = std::thread::spawn(move || {
+        let toolbar = File::options().write(true).open(&paths[0]).expect("a pipe");
+        let shown = File::open(&paths[1]).expect("a pipe");
+        let mut stream = Vec::new();
+        File::open(&paths[2]).expect("a pipe").read_to_end(&mut stream).expect("the stream");
+        drop((toolbar, shown));
+        stream
+    });
+    wait_until("all were opened, and the stream ended", || opening.is_finished());
+    let stream = opening.join().expect("no panic");
+    assert!(stream.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]), "{stream:?}");
+    assert_eq!(pipes.process.wait().code(), Some(3));
+    let said = pipes.process.said();
+    assert!(said.starts_with("rpcap: cannot connect to 127.0.0.1:1 "), "{said}");
+}
+
+#[test]
 fn the_toolbar_pauses_and_changes_the_filter() {
     let Some(desk) = Desk::new() else { return };
     let daemon = Daemon::start(&desk.lab);

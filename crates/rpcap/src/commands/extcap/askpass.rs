@@ -64,7 +64,10 @@ fn programs(prompt: &str) -> Vec<(OsString, Vec<String>)> {
     }
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     all.push(("ssh-askpass".into(), words(&[prompt])));
-    all.push(("zenity".into(), words(&["--password", "--title", prompt])));
+    all.push((
+        "zenity".into(),
+        words(&["--entry", "--hide-text", "--title", "rpcap", "--text", prompt]),
+    ));
     all.push(("kdialog".into(), words(&["--password", prompt])));
     all
 }

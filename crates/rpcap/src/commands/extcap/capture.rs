@@ -37,9 +37,14 @@ type Capturing = Running<Keeper<Writer<File>>>;
 pub(super) fn run(call: &Call, hosts: anyhow::Result<Vec<Host>>) -> anyhow::Result<()> {
     let interrupts = interrupt::watch().context("cannot watch for interrupts")?;
     let path = call.fifo.as_deref().context("Wireshark names no pipe to write to")?;
+    // Before anything that takes its time or fails.
+    let toolbar =
+        Toolbar::open(call.extcap_control_in.as_deref(), call.extcap_control_out.as_deref());
     let mut pipe = None;
-    let result = hosts.and_then(|hosts| capture(call, &hosts, path, &interrupts, &mut pipe));
+    let result =
+        hosts.and_then(|hosts| capture(call, &hosts, path, &interrupts, &toolbar, &mut pipe));
     if result.is_err() {
+        toolbar.wait_until_open(READER);
         // Wireshark waits for a beginning of the stream, even if nothing follows, and looks for
         // errors once it ends: so it ends with the process, after the error was told.
         if pipe.is_none()
@@ -52,6 +57,7 @@ pub(super) fn run(call: &Call, hosts: anyhow::Result<Vec<Host>>) -> anyhow::Resu
         }
         std::mem::forget(pipe);
     }
+    toolbar.close();
     result
 }
 
@@ -60,6 +66,7 @@ fn capture(
     hosts: &[Host],
     path: &Path,
     interrupts: &Interrupts,
+    toolbar: &Toolbar,
     opened: &mut Option<File>,
 ) -> anyhow::Result<()> {
     let target = Target::of(call, hosts)?;
@@ -94,8 +101,6 @@ fn capture(
         Err(file::Error::Write(e)) => return Err(to(e).into()),
         other => other?,
     };
-    let toolbar =
-        Toolbar::open(call.extcap_control_in.as_deref(), call.extcap_control_out.as_deref());
     let started = SystemTime::now();
     let mut running = start(client, sampling, &options, Keeper::new(writer, None))?;
     toolbar.log(&format!(
@@ -103,7 +108,7 @@ fn capture(
         harmless(device.as_bytes()),
         target.url.endpoint
     ));
-    let failure = watch(&mut running, chosen, pipe, &toolbar, interrupts);
+    let failure = watch(&mut running, chosen, pipe, toolbar, interrupts);
     finish(running.end(&interrupts.hurry), started, failure, toolbar)
 }
 
@@ -269,7 +274,7 @@ fn finish(
     outcome: Outcome<Keeper<Writer<File>>>,
     started: SystemTime,
     failure: Option<anyhow::Error>,
-    toolbar: Toolbar,
+    toolbar: &Toolbar,
 ) -> anyhow::Result<()> {
     let Outcome { sink, ledger, data_error, control_error } = outcome;
     let Some(keeper) = sink else {
@@ -280,7 +285,6 @@ fn finish(
         Summary { start: nanos(started), end: nanos(SystemTime::now()), ..ledger.summary() };
     let finished = writer.finish(&summary);
     toolbar.log(&ledger.to_string());
-    toolbar.close();
     if error.is_none() {
         error = finished.err();
     }

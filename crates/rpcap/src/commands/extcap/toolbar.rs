@@ -28,6 +28,8 @@ pub(super) struct Toolbar {
     asked: Receiver<Asked>,
     says: Sender<Vec<u8>>,
     written: Receiver<()>,
+    /// Ends when all pipes are open.
+    opening: Receiver<()>,
 }
 
 impl Toolbar {
@@ -36,14 +38,22 @@ impl Toolbar {
         let (ask, asked) = channel();
         let (says, said) = channel::<Vec<u8>>();
         let (done, written) = channel();
+        let (opened, opening) = channel();
         // Threads, because to open one of these pipes is to wait for the other end.
         if let Some(path) = from.map(Path::to_owned) {
-            thread::spawn(move || read(&path, &ask));
+            let opened = opened.clone();
+            thread::spawn(move || read(&path, opened, &ask));
         }
         if let Some(path) = to.map(Path::to_owned) {
-            thread::spawn(move || write(&path, &said, &done));
+            thread::spawn(move || write(&path, opened, &said, &done));
         }
-        Self { asked, says, written }
+        Self { asked, says, written, opening }
+    }
+
+    /// Waits until the other end has opened its pipes: Wireshark's window hangs for ever if this
+    /// process is gone before that.
+    pub(super) fn wait_until_open(&self, patience: Duration) {
+        let _ = self.opening.recv_timeout(patience);
     }
 
     /// What is wanted, if there is anything new.
@@ -83,10 +93,11 @@ impl Toolbar {
     }
 }
 
-fn read(path: &Path, ask: &Sender<Asked>) {
+fn read(path: &Path, opened: Sender<()>, ask: &Sender<Asked>) {
     let Ok(mut pipe) = File::open(path) else {
         return;
     };
+    drop(opened);
     let mut ready = false;
     while let Ok(Some(message)) = control::read(&mut pipe) {
         let initialized = message.command == Command::Initialized as u8;
@@ -110,10 +121,12 @@ fn of(message: Message) -> Option<Asked> {
     }
 }
 
-fn write(path: &Path, said: &Receiver<Vec<u8>>, done: &Sender<()>) {
+fn write(path: &Path, opened: Sender<()>, said: &Receiver<Vec<u8>>, done: &Sender<()>) {
     use std::io::Write;
 
-    if let Ok(mut pipe) = OpenOptions::new().write(true).open(path) {
+    let pipe = OpenOptions::new().write(true).open(path);
+    drop(opened);
+    if let Ok(mut pipe) = pipe {
         while let Ok(bytes) = said.recv() {
             if pipe.write_all(&bytes).is_err() {
                 break;
@@ -137,7 +150,7 @@ mod tests {
         bytes.extend(control::encode(9, Command::Set, "x"));
         std::fs::write(&path, bytes).unwrap();
         let (ask, asked) = channel();
-        read(&path, &ask);
+        read(&path, channel().0, &ask);
         std::fs::remove_file(path).unwrap();
         let asked: Vec<_> = asked.try_iter().collect();
         assert_eq!(asked, [Asked::State, Asked::Filter("new".to_owned()), Asked::Pause(true)]);
