@@ -21,7 +21,7 @@ pub mod control {
 }
 
 /// The number of the option for the device.
-const DEVICE: u32 = 3;
+const DEVICE: usize = 3;
 
 /// Where it is explained.
 const HELP: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/extcap.md");
@@ -60,8 +60,8 @@ pub fn dlts(linktype: u32) -> String {
 /// devices, as far as they are known.
 pub fn config(any: Option<&[Known]>) -> String {
     let mut text = String::new();
-    let mut number = 0;
-    for option in any.map_or([].as_slice(), |_| &HOST).iter().chain(&CAPTURE) {
+    let options = any.map_or([].as_slice(), |_| &HOST).iter().chain(&CAPTURE);
+    for (number, option) in options.enumerate() {
         let Argument { call, kind, display, group, tooltip, more, values } = option;
         let _ = writeln!(
             text,
@@ -80,7 +80,6 @@ pub fn config(any: Option<&[Known]>) -> String {
         {
             text.push_str(&self::devices(devices));
         }
-        number += 1;
     }
     text
 }
@@ -254,6 +253,8 @@ const CAPTURE: [Argument; 4] = [
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     /// The parts of a line as Wireshark takes them apart: a part ends at a brace before another
@@ -274,8 +275,8 @@ mod tests {
         let text = [
             config(Some(&[])),
             config(None),
-            config(Some(&[device.clone()])),
-            devices(&[device.clone()]),
+            config(Some(from_ref(&device))),
+            devices(from_ref(&device)),
             no_devices("a {b}\nc"),
             dlts(1),
             dlts(4711),
@@ -287,7 +288,7 @@ mod tests {
                 assert!(!value.contains(['{', '}']), "{line}");
             }
         }
-        assert_eq!(devices(&[device]).lines().count(), 1);
+        assert_eq!(devices(from_ref(&device)).lines().count(), 1);
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::interrupt::{self, Interrupts};
 /// Takes no packet.
 const NOTHING: Instruction = Instruction { code: 6, jt: 0, jf: 0, k: 0 };
 
-/// How long Wireshark may take to read, when all there is to tell is an error.
+/// How long Wireshark may take to open its pipes, when there are no packets to come.
 const READER: Duration = Duration::from_secs(5);
 
 type Capturing = Running<Keeper<Writer<File>>>;
@@ -43,21 +43,19 @@ pub(super) fn run(call: &Call, hosts: anyhow::Result<Vec<Host>>) -> anyhow::Resu
     let mut pipe = None;
     let result =
         hosts.and_then(|hosts| capture(call, &hosts, path, &interrupts, &toolbar, &mut pipe));
-    if result.is_err() {
+    if pipe.is_none() {
+        // dumpcap waits for the beginning of a stream even if nothing follows.
+        let began = Instant::now();
         toolbar.wait_until_open(READER);
-        // Wireshark waits for a beginning of the stream, even if nothing follows, and looks for
-        // errors once it ends: so it ends with the process, after the error was told.
-        if pipe.is_none()
-            && let Ok(Some(opened)) = fifo::open(path, &interrupts, Some(READER))
-        {
-            let begun = opened.try_clone().map_err(file::Error::Write);
-            let begun = begun.and_then(|to| Writer::new(to, Format::Pcapng, &Meta::default()));
-            drop(begun);
-            pipe = Some(opened);
+        pipe = fifo::open(path, || began.elapsed() > READER).unwrap_or_default();
+        if let Some(Ok(to)) = pipe.as_ref().map(File::try_clone) {
+            drop(Writer::new(to, Format::Pcapng, &Meta::default()));
         }
-        std::mem::forget(pipe);
     }
     toolbar.close();
+    // Wireshark looks for errors once the stream ends: so it ends with the process, after the error
+    // was told.
+    std::mem::forget(pipe);
     result
 }
 
@@ -91,7 +89,7 @@ fn capture(
     // What is wrong with it is told before anything is captured.
     options.filter = chosen.program()?;
     let to = |e| Failure::Output("to Wireshark".to_owned(), e);
-    let Some(pipe) = fifo::open(path, interrupts, None).map_err(to)? else {
+    let Some(pipe) = fifo::open(path, || interrupts.stop.load(Relaxed)).map_err(to)? else {
         client.close();
         return Ok(());
     };

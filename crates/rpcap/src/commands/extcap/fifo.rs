@@ -3,25 +3,15 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use crate::interrupt::Interrupts;
-
-/// Opens it for writing, once somebody reads; `None` if nobody does before the patience or the
-/// capture ends.
+/// Opens it for writing, once somebody reads; `None` if nobody does before it is to be given up.
 #[cfg(unix)]
-pub(super) fn open(
-    path: &Path,
-    interrupts: &Interrupts,
-    patience: Option<Duration>,
-) -> io::Result<Option<File>> {
+pub(super) fn open(path: &Path, give_up: impl Fn() -> bool) -> io::Result<Option<File>> {
     use std::os::unix::fs::OpenOptionsExt;
-    use std::sync::atomic::Ordering::Relaxed;
 
     use nix::fcntl::OFlag;
     use nix::libc::ENXIO;
 
-    let began = Instant::now();
     let mut options = OpenOptions::new();
     options.write(true);
     loop {
@@ -31,16 +21,15 @@ pub(super) fn open(
             // There is a reader now, so that this does not wait.
             Ok(_first) => return options.open(path).map(Some),
             Err(e) if e.raw_os_error() != Some(ENXIO) => return Err(e),
-            Err(_) if interrupts.stop.load(Relaxed) => return Ok(None),
-            Err(_) if patience.is_some_and(|p| began.elapsed() > p) => return Ok(None),
-            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            Err(_) if give_up() => return Ok(None),
+            Err(_) => std::thread::sleep(std::time::Duration::from_millis(10)),
         }
     }
 }
 
 /// Opens it for writing.
 #[cfg(not(unix))]
-pub(super) fn open(path: &Path, _: &Interrupts, _: Option<Duration>) -> io::Result<Option<File>> {
+pub(super) fn open(path: &Path, _: impl Fn() -> bool) -> io::Result<Option<File>> {
     OpenOptions::new().write(true).open(path).map(Some)
 }
 
