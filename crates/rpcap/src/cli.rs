@@ -24,6 +24,7 @@ pub(crate) enum Command {
     Capture(Capture),
     Listen(Listen),
     Demo(Demo),
+    Extcap(Extcap),
 }
 
 /// List the devices of a daemon
@@ -229,6 +230,45 @@ pub(crate) struct Demo {
     /// The daemon's program
     #[arg(long, hide = true, value_name = "FILE")]
     pub(crate) rpcapd: Option<PathBuf>,
+}
+
+/// Capture from within Wireshark and tshark
+///
+/// Once installed, they list "Remote capture (RPCAP)" and the devices of the hosts in
+/// ~/.config/rpcap/hosts.toml as interfaces. They call the program themselves.
+#[derive(Debug, Args)]
+#[command(after_help = crate::exit::HELP)]
+pub(crate) struct Extcap {
+    #[command(subcommand)]
+    pub(crate) command: ExtcapCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExtcapCommand {
+    /// Put a link to this program where Wireshark looks for capture programs
+    Install(ExtcapFolder),
+    /// Take it away again
+    Uninstall(ExtcapFolder),
+    /// Ask the known hosts for their devices now
+    ///
+    /// It also happens in the background whenever Wireshark lists interfaces.
+    Refresh {
+        /// Say nothing
+        #[arg(short, long)]
+        quiet: bool,
+    },
+}
+
+/// Where Wireshark looks.
+#[derive(Debug, Args)]
+pub(crate) struct ExtcapFolder {
+    /// For all users of this host, instead of for oneself
+    #[arg(long)]
+    pub(crate) system: bool,
+
+    /// In this folder, instead of the one that `tshark -G folders` names
+    #[arg(long, value_name = "DIR", conflicts_with = "system")]
+    pub(crate) directory: Option<PathBuf>,
 }
 
 /// The processes of a demonstration.

@@ -6,6 +6,7 @@
 //! * [`running`]: the two together: a capture that runs, is watched, and is ended so that nothing
 //!   of it is missed.
 //! * [`collector`]: many daemons at once, that connect by themselves.
+//! * [`extcap`]: what Wireshark asks of programs that capture for it.
 //! * [`tls`]: which daemons are trusted, where connections are encrypted.
 //! * [`ledger`]: what became of every packet.
 //! * [`keeper`], [`mod@file`], [`mod@print`]: what packets are turned into.
@@ -17,6 +18,7 @@
 pub mod client;
 pub mod collector;
 pub mod data;
+pub mod extcap;
 pub mod file;
 pub mod filter;
 pub mod keeper;

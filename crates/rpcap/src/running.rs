@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rpcap_proto::bpf::Instruction;
 use rpcap_proto::wire::{ErrorCode, Stats};
 
 use crate::client::{Client, Error, Pushed};
@@ -140,6 +141,15 @@ impl<S: Sink + Send + 'static> Running<S> {
                 Err(error)
             }
         }
+    }
+
+    /// Gives the capture another filter, empty for all packets. A refusal leaves it as it was.
+    pub fn update_filter(&mut self, filter: Vec<Instruction>) -> Result<(), Error> {
+        let updated = self.client.update_filter(filter);
+        if updated.as_ref().is_err_and(|e| !matches!(e, Error::Refused { .. })) {
+            self.control_lost = true;
+        }
+        updated
     }
 
     /// Ends the capture and the session.

@@ -131,6 +131,25 @@ impl FromStr for Endpoint {
     }
 }
 
+/// A device's name as it is written in a URL: `%`, and what would end a word or a brace elsewhere,
+/// is escaped.
+pub fn escape(device: &str) -> String {
+    let mut text = String::with_capacity(device.len());
+    for byte in device.bytes() {
+        match byte {
+            b'%' | b'{' | b'}' => text.push_str(&format!("%{byte:02X}")),
+            b'!'..=b'~' => text.push(byte.into()),
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+/// Undoes [`escape`], and judges the name.
+pub fn unescape(text: &str) -> Result<String, UrlError> {
+    decode(text)
+}
+
 /// Undoes percent escapes and judges the name.
 fn decode(text: &str) -> Result<String, UrlError> {
     let mut name = Vec::with_capacity(text.len());
@@ -217,6 +236,18 @@ mod tests {
         assert_eq!(error("h/a%00b"), UrlError::Device);
         assert_eq!(error("h/%ff"), UrlError::Device);
         assert_eq!(error(&format!("h/{}", "x".repeat(1025))), UrlError::Device);
+    }
+
+    #[test]
+    fn a_device_is_escaped_and_found_again() {
+        for (name, text) in [
+            ("eth0", "eth0"),
+            (r"\Device\NPF_{AB-1}", r"\Device\NPF_%7BAB-1%7D"),
+            ("a b%\u{fc}", "a%20b%25%C3%BC"),
+        ] {
+            assert_eq!(escape(name), text);
+            assert_eq!(unescape(text).as_deref(), Ok(name));
+        }
     }
 
     #[test]

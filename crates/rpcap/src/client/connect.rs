@@ -1,11 +1,11 @@
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
 
-use super::Error;
+use super::{Error, is_timeout, same_host};
 use crate::url::Endpoint;
 
 /// Shortest time that each of several addresses gets.
@@ -57,6 +57,36 @@ fn resolve(endpoint: &Endpoint, timeout: Duration) -> Result<Vec<SocketAddr>, Er
             Err(io::Error::new(io::ErrorKind::TimedOut, "the name was not resolved in time"))
         })
         .map_err(failed)
+}
+
+/// Between two looks whether somebody has connected: a listener has no deadline.
+const GLANCE: Duration = Duration::from_millis(2);
+
+/// The connection that a daemon makes. Others than `from` are turned away.
+pub(super) fn accept(
+    listener: &TcpListener,
+    from: IpAddr,
+    timeout: Duration,
+) -> io::Result<TcpStream> {
+    let deadline = Instant::now() + timeout;
+    listener.set_nonblocking(true)?;
+    loop {
+        match listener.accept() {
+            Ok((stream, peer)) if same_host(peer.ip(), from) => {
+                // On some systems it is inherited.
+                stream.set_nonblocking(false)?;
+                return Ok(stream);
+            }
+            Ok(_) => {}
+            Err(e) if is_timeout(&e) => std::thread::sleep(GLANCE),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+        if Instant::now() >= deadline {
+            let why = "the daemon did not make the connection in time";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+        }
+    }
 }
 
 /// Small requests leave at once, and a peer that vanished without a word is noticed within a

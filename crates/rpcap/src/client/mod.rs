@@ -8,7 +8,7 @@ mod options;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use rpcap_proto::bpf::Instruction;
@@ -57,6 +57,8 @@ pub struct Client {
     peer: SocketAddr,
     stream: Stream,
     tls: Option<Tls>,
+    /// The daemon connected by itself (active mode), and makes the data connections as well.
+    called: bool,
     session: ClientSession,
     /// Captures so far whose datagrams were sealed.
     sealed: u32,
@@ -80,9 +82,35 @@ impl Client {
 
     fn new(endpoint: &Endpoint, tls: Option<&Tls>, timeout: Duration) -> Result<Self, Error> {
         let socket = connect::connect(endpoint, timeout)?;
-        let lost =
-            |source| Error::Lost { endpoint: endpoint.clone(), pushed: None, source: Some(source) };
-        let peer = socket.peer_addr().map_err(lost)?;
+        let peer = socket.peer_addr().map_err(|e| lost_with(endpoint, e))?;
+        Self::over(socket, endpoint, peer, tls, timeout, false)
+    }
+
+    /// Takes the connection of a daemon that called (active mode), with TLS if it is given.
+    /// `timeout` is the deadline for the handshake, for every reply and for data connections.
+    ///
+    /// A certificate has to be for `name`, or, if that is `None`, for the daemon's address.
+    pub fn accept(
+        (socket, peer): (TcpStream, SocketAddr),
+        name: Option<&str>,
+        tls: Option<&Tls>,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
+        let host = name.map_or_else(|| peer.ip().to_canonical().to_string(), str::to_owned);
+        let endpoint = Endpoint { host, port: peer.port() };
+        connect::prepare(&socket);
+        Self::over(socket, &endpoint, peer, tls, timeout, true)
+    }
+
+    fn over(
+        socket: TcpStream,
+        endpoint: &Endpoint,
+        peer: SocketAddr,
+        tls: Option<&Tls>,
+        timeout: Duration,
+        called: bool,
+    ) -> Result<Self, Error> {
+        let lost = |source| lost_with(endpoint, source);
         socket.set_write_timeout(Some(timeout)).map_err(lost)?;
         let stream = match tls {
             None => Stream::Plain(socket),
@@ -97,6 +125,7 @@ impl Client {
             peer,
             stream,
             tls: tls.cloned(),
+            called,
             session: ClientSession::new(),
             sealed: 0,
             timeout,
@@ -171,7 +200,7 @@ impl Client {
         if options.promisc {
             flags = flags | StartFlags::PROMISC;
         }
-        let (mut port, mut udp) = (0, None);
+        let (mut port, mut udp, mut listener) = (0, None, None);
         if options.transport == Transport::Udp {
             flags = flags | StartFlags::DATAGRAM;
             let mut receiver = UdpReceiver::bind(self.local_addr()?, self.peer.ip(), snaplen)
@@ -185,19 +214,21 @@ impl Client {
             }
             port = receiver.port();
             udp = Some(receiver);
+        } else if self.called {
+            let mut address = self.local_addr()?;
+            address.set_port(0);
+            let made = TcpListener::bind(address).and_then(|l| Ok((l.local_addr()?.port(), l)));
+            let (its_port, made) = made.map_err(|source| self.data_error(address, source))?;
+            port = its_port;
+            listener = Some(made);
+            flags = flags | StartFlags::SERVER_OPEN;
         }
         let request = StartRequest {
             snaplen,
             read_timeout_ms: options.read_timeout.as_millis().try_into().unwrap_or(u32::MAX),
             flags,
             port,
-            filter: FilterBlock {
-                instructions: match options.filter.as_slice() {
-                    // libpcap's daemon takes no empty program for an answer.
-                    [] => vec![Instruction { code: 6, jt: 0, jf: 0, k: SNAPLEN_MAX }],
-                    given => given.to_vec(),
-                },
-            },
+            filter: block(options.filter.clone()),
         };
         let request = Request::Start(&request);
         let reply = self.call(Asked::Start, &request, |event| match event {
@@ -219,14 +250,15 @@ impl Client {
             }
             return Ok(Receiver::Udp(Box::new(receiver)));
         }
-        if reply.port == 0 {
-            return Err(Error::NoDataPort(self.endpoint.clone()));
-        }
         // The daemon's own address, whatever it may be called: nobody else is connected to.
         let mut address = self.peer;
         address.set_port(reply.port);
-        let stream = TcpStream::connect_timeout(&address, self.timeout)
-            .map_err(|source| self.data_error(address, source))?;
+        let stream = match listener {
+            Some(listener) => connect::accept(&listener, self.peer.ip(), self.timeout),
+            None if reply.port == 0 => return Err(Error::NoDataPort(self.endpoint.clone())),
+            None => TcpStream::connect_timeout(&address, self.timeout),
+        };
+        let stream = stream.map_err(|source| self.data_error(address, source))?;
         connect::prepare(&stream);
         let stream = self.encrypt_data(stream, address)?;
         Ok(Receiver::Tcp(TcpReceiver::over(stream, snaplen)))
@@ -246,9 +278,9 @@ impl Client {
         Ok(Stream::Tls(Box::new(stream)))
     }
 
-    /// Gives the running capture another filter.
+    /// Gives the running capture another filter; empty for all packets.
     pub fn update_filter(&mut self, filter: Vec<Instruction>) -> Result<(), Error> {
-        let filter = FilterBlock { instructions: filter };
+        let filter = block(filter);
         let request = Request::UpdateFilter(&filter);
         self.call(Asked::UpdateFilter, &request, |_| Some(()))
     }
@@ -319,6 +351,18 @@ impl Client {
     fn lost(&self, source: Option<io::Error>) -> Error {
         Error::Lost { endpoint: self.endpoint.clone(), pushed: self.last_pushed.clone(), source }
     }
+}
+
+fn block(mut instructions: Vec<Instruction>) -> FilterBlock {
+    // libpcap's daemon takes no empty program for an answer.
+    if instructions.is_empty() {
+        instructions.push(Instruction { code: 6, jt: 0, jf: 0, k: SNAPLEN_MAX });
+    }
+    FilterBlock { instructions }
+}
+
+fn lost_with(endpoint: &Endpoint, source: io::Error) -> Error {
+    Error::Lost { endpoint: endpoint.clone(), pushed: None, source: Some(source) }
 }
 
 /// An encrypted connection with a daemon.

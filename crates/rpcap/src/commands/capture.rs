@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
-use rpcap::client::{CaptureOptions, Client, Transport};
-use rpcap::data::Receiver;
+use rpcap::client::{CaptureOptions, Client, Error, Transport};
 use rpcap::data::datagrams::Options;
+use rpcap::data::{DataError, Receiver};
 use rpcap::file::{self, Format, Meta, Record, Summary, Writer, nanos};
 use rpcap::keeper::{Keeper, Lines, Output};
 use rpcap::running::{Happened, Outcome, Running};
@@ -23,11 +23,11 @@ use crate::interrupt::{self, Interrupts};
 use crate::say::note;
 
 /// Between two looks at what does not wake the control connection's wait: interrupts, the clock.
-const TICK: Duration = Duration::from_millis(50);
+pub(super) const TICK: Duration = Duration::from_millis(50);
 
 /// Often enough for 32-bit counters not to run round unnoticed, and to keep what lies between the
 /// two ends from forgetting an idle connection.
-const ASK_EVERY: Duration = Duration::from_secs(30);
+pub(super) const ASK_EVERY: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: &Capture) -> anyhow::Result<()> {
     let Some(device) = args.url.device.as_deref() else {
@@ -274,7 +274,15 @@ fn finish(
         }
         None => {}
     }
-    // Why it ended comes before what went wrong while it was being ended.
+    verdict(failure, data_error, control_error)
+}
+
+/// Why a capture ended comes before what went wrong while it was being ended.
+pub(super) fn verdict(
+    failure: Option<anyhow::Error>,
+    data_error: Option<DataError>,
+    control_error: Option<Error>,
+) -> anyhow::Result<()> {
     match (failure, data_error, control_error) {
         (Some(failure), Some(data), _) if failure.is::<Failure>() => {
             Err(match failure.downcast()? {

@@ -3,6 +3,7 @@
 pub(crate) mod capture;
 pub(crate) mod demo;
 pub(crate) mod devices;
+pub(crate) mod extcap;
 pub(crate) mod listen;
 mod password;
 mod progress;
