@@ -230,6 +230,15 @@ impl Handle {
     /// Copies what there is, as far as `batch` has room, without waiting for more.
     #[cfg(not(windows))]
     pub(super) fn read(&mut self, batch: &mut Batch) -> Result<(), Error> {
+        match self.dispatch(batch)? {
+            // `take` had asked for an end that was one already.
+            ERROR_BREAK if batch.is_empty() => self.dispatch(batch).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    #[cfg(not(windows))]
+    fn dispatch(&mut self, batch: &mut Batch) -> Result<c_int, Error> {
         let room = c_int::try_from(batch.room()).unwrap_or(c_int::MAX);
         let (dispatch, pcap) = (self.functions.dispatch, self.pcap);
         let mut filling = Filling { handle: self, batch };
@@ -238,10 +247,10 @@ impl Handle {
         let status = unsafe { dispatch(pcap, room, take, user) };
         match status {
             // The former, because `take` asked for it.
-            ERROR_BREAK | 0.. => Ok(()),
+            ERROR_BREAK | 0.. => Ok(status),
             _ => match self.words(status) {
                 // Of netfilter's log libpcap does not know that it was told not to wait.
-                words if words.contains("temporarily unavailable") => Ok(()),
+                words if words.contains("temporarily unavailable") => Ok(0),
                 words => Err(failed("pcap_dispatch", &self.device, words)),
             },
         }

@@ -75,7 +75,8 @@ impl Source {
             snaplen,
             promisc: options.promisc,
             timeout: u32::try_from(block_timeout.as_millis()).unwrap_or(u32::MAX),
-            buffer: options.ring_bytes,
+            // What a C `int` holds.
+            buffer: options.ring_bytes.min(i32::MAX as usize),
         };
         let mut handle = loop {
             match Handle::open(device, &settings) {
@@ -149,6 +150,10 @@ impl Source {
         loop {
             // Acquire: pairs with the Release in `Shared::stop`.
             let stopping = self.shared.stopping.load(Ordering::Acquire);
+            // Where the flow goes on, somebody has to say when it is enough.
+            if stopping && self.is_late() {
+                return Ok(Ready::Ended);
+            }
             let read = self.shared.read(&mut self.batch);
             let now = Instant::now();
             if let Err(error) = read {
@@ -159,9 +164,9 @@ impl Source {
                 return Ok(Ready::Block);
             }
             if (stopping || self.failed.is_some()) && self.is_drained(stopping, now) {
-                self.ending = None;
                 return match self.failed.take() {
                     Some(error) if !stopping => {
+                        self.ending = None;
                         self.told = true;
                         Err(error)
                     }
@@ -212,18 +217,29 @@ impl Source {
         }
     }
 
+    /// Whether nothing can come any more that was captured before the end, if the flow goes on.
+    fn is_late(&mut self) -> bool {
+        // Relaxed: ordered by the load that said `stopping`.
+        if self.shared.flow_ended.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.ending.get_or_insert_with(Instant::now).elapsed() >= self.patience()
+    }
+
+    /// The kernel gives out a block that does not fill after one to two of its timeouts.
+    fn patience(&self) -> Duration {
+        2 * self.block_timeout + Duration::from_millis(20)
+    }
+
     /// Whether all that was captured before the end, or the failure, has been given out.
     fn is_drained(&mut self, stopping: bool, now: Instant) -> bool {
         let began = *self.ending.get_or_insert(now);
-        // Relaxed: ordered by the load that said `stopping`.
+        // Relaxed: as in `is_late`.
         let flow_ended = self.shared.flow_ended.load(Ordering::Relaxed);
-        // Where the flow goes on, what comes after this moment is none of it.
-        if stopping && (!flow_ended || self.shared.is_empty()) {
+        if stopping && flow_ended && self.shared.is_empty() {
             return true;
         }
-        // The kernel gives out a block that does not fill after one to two of its timeouts.
-        let since = self.busy.max(began);
-        now.saturating_duration_since(since) >= 2 * self.block_timeout + Duration::from_millis(20)
+        now.saturating_duration_since(self.busy.max(began)) >= self.patience()
     }
 
     fn sleep(&mut self, left: Option<Duration>, stopping: bool) -> Result<(), Error> {
