@@ -121,8 +121,8 @@ old_root() {
 make_old_root() {
     say "making a root of Debian bullseye"
     debootstrap --variant=minbase \
-        --include=libpcap0.8,ca-certificates,curl,wget,busybox,iproute2,procps \
-        bullseye "$1" http://deb.debian.org/debian &&
+        --include=libpcap0.8,curl,wget,busybox,iproute2,procps,lsb-base,systemd-sysv,dbus,openrc \
+        bullseye "$1" "${RPCAP_MIRROR:-http://deb.debian.org/debian}" &&
         rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/* "$1/debootstrap" &&
         chmod 755 "$1"
 }

@@ -152,8 +152,11 @@ look_around() {
         aarch64 | arm64) binary=rpcapd-arm64-linux ;;
         *) fail 6 "there is no rpcapd for $(uname -m)" ;;
     esac
+    installed_for=$(recorded init)
     if [ -z "$init" ]; then
-        if [ -d /run/systemd/system ]; then
+        if [ -n "$installed_for" ]; then
+            init=$installed_for
+        elif [ -d /run/systemd/system ]; then
             init=systemd
         elif [ -d /run/openrc ] && has rc-service; then
             init=openrc
@@ -223,7 +226,7 @@ fetch() {
             ${cacert:+--cacert "$cacert"} --output "$files/$1" "$url/$1" ;;
         wget) set -- "$1" wget --no-verbose --tries=2 --timeout=30 --max-redirect=0 \
             ${cacert:+"--ca-certificate=$cacert"} --output-document="$files/$1" "$url/$1" ;;
-        busybox) set -- "$1" wget -q -T 30 -O "$files/$1" "$url/$1" ;;
+        busybox) set -- "$1" wget -q -O "$files/$1" "$url/$1" ;;
     esac
     wanted=$1
     shift
@@ -251,12 +254,13 @@ gather() {
         files=${to:-$work/files}
         mkdir -p "$files"
         if [ -z "$url" ]; then
-            [ -n "$host" ] || wrong "without HOST and -i, -u is wanted"
             case $host in
+                '') url=$(recorded url) ;;
                 *:*) url="https://[$host]/tools/rpcapd" ;;
                 *) url="https://$host/tools/rpcapd" ;;
             esac
         fi
+        [ -n "$url" ] || wrong "without HOST and -i, -u is wanted"
         choose_fetcher
         say "fetching from $url"
         fetch SHA256SUMS
@@ -289,9 +293,9 @@ control() {
         systemd:enable) systemctl daemon-reload && systemctl --quiet enable rpcapd.service ;;
         systemd:disable) systemctl --quiet disable rpcapd.service ;;
         systemd:*) systemctl "$1" rpcapd.service ;;
-        openrc:enable) rc-update -q add rpcapd default ;;
-        openrc:disable) rc-update -q -a delete rpcapd ;;
-        openrc:*) rc-service -q rpcapd "$1" ;;
+        openrc:enable) rc-update add rpcapd default ;;
+        openrc:disable) rc-update delete rpcapd default ;;
+        openrc:*) rc-service rpcapd "$1" ;;
         debian:enable) update-rc.d rpcapd defaults ;;
         debian:disable) rm -f "$service" && update-rc.d rpcapd remove ;;
         sysv:enable) chkconfig --add rpcapd ;;
@@ -471,29 +475,41 @@ try() {
     fi
 }
 
-write_service() {
+make_service() {
     [ -n "$service" ] || return 0
     # The two forms in which they say how the daemon is started.
     sed -e "s|^ExecStart=.*|ExecStart=$program -f $config$arguments|" \
         -e "s|^CONFIG=.*|CONFIG=$config|" -e "s|^OPTIONS=.*|OPTIONS=\"${arguments# }\"|" \
         -e '/^Also=rpcapd.socket/d' "$files/$unit" >"$work/service"
     chmod "$service_mode" "$work/service"
+}
+
+write_service() {
+    [ -n "$service" ] || return 0
     mkdir -p "$(dirname "$service")"
     put "$work/service" "$service"
 }
 
+# Whether everything is as it would be afterwards, so that no capture has to end.
+is_the_same() {
+    [ -n "$was_running" ] && [ -z "$write_config" ] && [ -e "$program" ] &&
+        [ "$config:$arguments" = "$old_config:$old_arguments" ] &&
+        [ "$(sha256 "$program.new.$$")" = "$(sha256 "$program")" ] || return 1
+    [ -z "$service" ] || {
+        [ -e "$service" ] && [ "$(sha256 "$work/service")" = "$(sha256 "$service")" ]
+    }
+}
+
 # What an installation before this one left, to go on from it or back to it.
 look_back() {
-    was_running='' was_enabled='' had_state='' old_config=$toml old_arguments=''
+    was_running='' was_enabled='' had_state='' old_user='' old_config=$toml old_arguments=''
     [ ! -d "$state" ] || had_state=yes
     if [ -r "$manifest" ]; then
         was_enabled=yes
-        new_user=$(sed -n 's/^user //p' "$manifest")
-        old_config=$(sed -n 's/^config //p' "$manifest")
+        old_user=$(recorded user)
+        old_config=$(recorded config)
         old_arguments=$(sed -n 's/^arguments//p' "$manifest")
     fi
-    # The user stays if all of this is undone.
-    old_user=$new_user new_user=''
     if [ "$init" = systemd ]; then
         if systemctl --quiet is-active rpcapd.service; then was_running=yes; fi
     elif running_pid; then
@@ -514,18 +530,25 @@ stop_stranger() {
     say "/etc/init.d/rpcapd was stopped and is not started any more"
 }
 
+recorded() { [ ! -r "$manifest" ] || sed -n "s/^$1 //p" "$manifest"; }
+
 write_manifest() {
     mkdir -p "$state"
+    [ -n "$url" ] || url=$(recorded url)
     {
+        [ -z "$url" ] || printf 'url %s\n' "$url"
         printf 'init %s\nconfig %s\narguments%s\n' "$init" "$config" "$arguments"
         [ -z "$new_user$old_user" ] || printf 'user %s\n' yes
-        [ -z "$service" ] || printf 'file %s\n' "$service"
-        printf 'file %s\n' "$program"
+        [ -z "$service" ] || printf 'service %s\n' "$service"
     } >"$manifest.new"
     mv -f "$manifest.new" "$manifest"
 }
 
 install() {
+    [ "${installed_for:-$init}" = "$init" ] ||
+        fail 1 "it is installed for $installed_for: --uninstall -k it first"
+    look_back
+    [ -z "$keep" ] || arguments=${arguments:-$old_arguments}
     choose_config
     # shellcheck disable=SC2086  # $unit may be nothing
     gather "$binary" $unit
@@ -533,7 +556,11 @@ install() {
     cp "$files/$binary" "$program.new.$$"
     chmod 755 "$program.new.$$"
     try "$program.new.$$"
-    look_back
+    make_service
+    if is_the_same; then
+        say "$version is installed and runs already; nothing was changed"
+        return 0
+    fi
     remember
     changed=yes
     add_user
@@ -555,14 +582,14 @@ install() {
 
 config_only() {
     [ -x "$program" ] || fail 1 "$program is not there: install it first, without -c"
-    choose_config
-    [ -n "$write_config" ] || {
-        say "$config is kept"
-        return 0
-    }
-    try "$program"
     look_back
     arguments=${arguments:-$old_arguments}
+    choose_config
+    if [ -z "$write_config" ]; then
+        say "$config is kept"
+        return 0
+    fi
+    try "$program"
     remember
     changed=yes
     was_enabled=yes
@@ -578,14 +605,15 @@ uninstall() {
         say "nothing to uninstall: $manifest is not there"
         return 0
     fi
-    init=$(sed -n 's/^init //p' "$manifest")
-    service=$(sed -n 's/^file \(.*\/rpcapd\.service\)$/\1/p; s/^file \(\/etc\/init\.d\/.*\)$/\1/p' "$manifest")
+    init=$(recorded init)
+    service=$(recorded service)
     control stop || fail 1 "cannot stop rpcapd: $(said)"
-    control disable || fail 1 "cannot keep rpcapd from being started: $(said)"
-    sed -n 's/^file //p' "$manifest" | while read -r file; do rm -f "$file"; done
+    # Somebody may have done it before.
+    control disable || true
+    rm -f "$program" ${service:+"$service"}
     [ "$init" != systemd ] || systemctl daemon-reload
     [ -n "$keep" ] || rm -f "$toml" "$toml.old"
-    ! grep -q '^user ' "$manifest" || remove_user
+    [ -z "$(recorded user)" ] || remove_user
     rm -f "$manifest" "$pid_file"
     rmdir "$state" /run/rpcapd 2>/dev/null || true
     say "rpcapd is uninstalled"
