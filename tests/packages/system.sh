@@ -71,10 +71,13 @@ make_network() {
     ip -n "$client" link set c0 up
 }
 
-# Starts the system. It is no machine of the host's service manager, which may not be systemd.
+# Starts the system. It is no machine of the host's service manager, which may not be systemd. Landlock is not among the
+# system calls that nspawn lets through by itself.
 boot() {
     systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit --console=read-only --link-journal=no \
-        --network-namespace-path="/run/netns/$server" >"$work/console" 2>&1 </dev/null &
+        --resolv-conf=off --timezone=off \
+        --network-namespace-path="/run/netns/$server" \
+        --system-call-filter="landlock_create_ruleset landlock_add_rule landlock_restrict_self" >"$work/console" 2>&1 </dev/null &
     machine=$!
     wait_for "the system's first process" has_leader
     wait_for "the system to be up" is_up
@@ -91,9 +94,9 @@ is_up() {
 
 # inside COMMAND: a shell's command line, in the booted system, in /root.
 inside() {
-    nsenter --target "$leader" --mount --uts --ipc --pid --net --cgroup --root --wd=/root \
+    nsenter --target "$leader" --mount --uts --ipc --pid --net --cgroup --root \
         env -i HOME=/root LC_ALL=C.UTF-8 TERM=dumb DEBIAN_FRONTEND=noninteractive SYSTEMD_PAGER= \
-        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin sh -c "$1"
+        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin sh -c "cd && $1"
 }
 
 # on server|client COMMAND: the same, or in the client's namespace with the peers' tcpdump and the package's rpcap; both
@@ -169,7 +172,8 @@ write_transcript() {
         echo "same is done every time, and more: upgrades, socket activation, active mode, init scripts, RPM."
         echo
         echo '```'
-        cat "$transcript"
+        # dpkg's progress is for terminals.
+        sed 's/^(Reading database .*%/(Reading database .../' "$transcript"
         echo '```'
     } >"$repo/docs/transcripts/debian-package.md"
 }
