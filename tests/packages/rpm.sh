@@ -2,7 +2,7 @@
 # The RPM packages, installed by Debian's rpm into a root that is Debian's otherwise: so its package names are unknown
 # there, and what the packages require is looked at as text. Sourced by tests/packages/run.
 
-rpm_in() { rpm --root "$root" --dbpath /var/lib/rpm "$@"; }
+rpm_in() { rpm --force-debian --root "$root" --dbpath /var/lib/rpm "$@"; }
 
 for package in rpcapd rpcap; do
     rpm -qp --requires "$packages/$package"-*-1.*.rpm | sort -u |

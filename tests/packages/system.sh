@@ -173,7 +173,7 @@ write_transcript() {
         echo
         echo '```'
         # dpkg's progress is for terminals.
-        sed 's/^(Reading database .*%/(Reading database .../' "$transcript"
+        sed 's/^(Reading database .*(Reading/(Reading/' "$transcript"
         echo '```'
     } >"$repo/docs/transcripts/debian-package.md"
 }
