@@ -1,5 +1,8 @@
 use std::net::Ipv4Addr;
+use std::sync::LazyLock;
 
+use proptest::collection::vec;
+use proptest::prelude::*;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -143,6 +146,27 @@ async fn nobody_is_waited_for_for_ever() {
         client.write_all(request).await.unwrap();
         let error = answer(server, &tools).await.unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever comes, the answer is one of those that there are.
+    #[test]
+    fn any_request_has_an_answer(
+        line in prop_oneof![
+            vec(any::<u8>(), 0..200),
+            "(GET|HEAD|PUT) /tools/rpcapd/[./%A-Za-z0-9-]{0,30} HTTP/1\\.[0-9]".prop_map(String::into_bytes),
+        ],
+    ) {
+        static PLACE: LazyLock<Tools> = LazyLock::new(|| two_files("any").load().unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let request = [&line[..], b"\r\n\r\n"].concat();
+        let reply = runtime.block_on(asked(&PLACE, &request)).unwrap();
+        let known = ["200 OK", "400 Bad Request", "404 Not Found", "405 Method Not Allowed"];
+        let status = known.iter().find(|s| reply.starts_with(format!("HTTP/1.1 {s}\r\n").as_bytes()));
+        prop_assert!(status.is_some(), "{}", String::from_utf8_lossy(&reply));
     }
 }
 
