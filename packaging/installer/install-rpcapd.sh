@@ -107,7 +107,7 @@ parse() {
     for argument in "$@"; do
         # They go into files that have quoting rules of their own.
         case $argument in
-            '' | *[!A-Za-z0-9_./:,=@+*!-]*)
+            '' | *[!A-Za-z0-9_./:,=@+-]*)
                 wrong "argument '$argument': such characters only in $toml"
                 ;;
         esac
@@ -192,10 +192,8 @@ no_package() {
 sha256() {
     if has sha256sum; then
         sha256sum "$1" | cut -d ' ' -f 1
-    elif has openssl; then
-        openssl dgst -sha256 "$1" | sed 's/.*= *//'
     else
-        fail 6 "neither sha256sum nor openssl is there: files cannot be checked"
+        openssl dgst -sha256 "$1" | sed 's/.*= *//'
     fi
 }
 
@@ -234,9 +232,17 @@ fetch() {
         fail 4 "cannot fetch $url/$wanted: $(tr '\n' ' ' <"$work/said")"
 }
 
+# get FILE: into $files, so that nobody changes it between its check and its use.
+get() {
+    if [ -z "$from" ]; then
+        fetch "$1"
+    else
+        cp "$from/$1" "$files/" 2>"$work/said" || fail 4 "cannot read $from/$1: $(said)"
+    fi
+}
+
 # check FILE: that it is the one that SHA256SUMS lists.
 check() {
-    [ -f "$files/$1" ] || fail 4 "$files has no $1"
     listed=$(sed -n "s/^\([0-9a-fA-F]\{64\}\) [ *]$1\$/\1/p" "$files/SHA256SUMS" | head -n 1)
     [ -n "$listed" ] || fail 5 "SHA256SUMS does not list $1"
     same "$listed" "$(sha256 "$files/$1")" ||
@@ -247,12 +253,11 @@ same() { [ "$(printf %s "$1" | tr A-F a-f)" = "$(printf %s "$2" | tr A-F a-f)" ]
 
 # Has what is needed in $files, checked.
 gather() {
-    if [ -n "$from" ]; then
-        files=$from
-        [ -f "$files/SHA256SUMS" ] || fail 4 "$files has no SHA256SUMS"
-    else
-        files=${to:-$work/files}
-        mkdir -p "$files"
+    has sha256sum || has openssl ||
+        fail 6 "neither sha256sum nor openssl is there: files cannot be checked"
+    files=${to:-$work/files}
+    mkdir -p "$files"
+    if [ -z "$from" ]; then
         if [ -z "$url" ]; then
             case $host in
                 '') url=$(recorded url) ;;
@@ -263,14 +268,14 @@ gather() {
         [ -n "$url" ] || wrong "without HOST and -i, -u is wanted"
         choose_fetcher
         say "fetching from $url"
-        fetch SHA256SUMS
     fi
+    get SHA256SUMS
     if [ -n "$sums" ]; then
         same "$sums" "$(sha256 "$files/SHA256SUMS")" ||
             fail 5 "SHA256SUMS is not the one that --sums says"
     fi
     for file in "$@"; do
-        [ -n "$from" ] || fetch "$file"
+        get "$file"
         check "$file"
     done
 }
@@ -403,7 +408,9 @@ undo() {
     [ -n "$had_state" ] || rmdir "$state" 2>/dev/null || true
     [ "$init" != systemd ] || systemctl daemon-reload || true
     [ -z "$new_user" ] || remove_user
-    if [ -n "$was_running" ]; then
+    if [ -n "$stranger" ]; then
+        stranger start enable
+    elif [ -n "$was_running" ]; then
         config=$old_config arguments=$old_arguments
         control start || true
     fi
@@ -436,7 +443,8 @@ choose_config() {
     elif [ -e "$toml" ] && grep -qF "\"$host,$port\"" "$toml"; then
         write_config=''
     fi
-    [ -z "$write_config" ] || [ -n "$host" ] || fail 2 "there is no configuration to keep: HOST and PORT are wanted"
+    [ -z "$write_config" ] || [ -n "$host" ] ||
+        fail 2 "there is no configuration to keep: HOST and PORT are wanted"
     new_config=$work/rpcapd.toml
     [ -z "$write_config" ] || cat >"$new_config" <<END
 # Written by install-rpcapd.sh. What can be said here: rpcapd.toml(5).
@@ -517,17 +525,24 @@ look_back() {
     fi
 }
 
+# stranger stop|start disable|enable
+stranger() {
+    /etc/init.d/rpcapd "$1" || true
+    [ "$service" != /etc/init.d/rpcapd ] || return 0
+    if has update-rc.d; then
+        update-rc.d rpcapd "$2" || true
+    elif has chkconfig; then
+        if [ "$2" = enable ]; then chkconfig rpcapd on; else chkconfig rpcapd off; fi || true
+    fi
+} >/dev/null 2>&1 </dev/null
+
 # Another daemon of this name, started by a script of its own.
 stop_stranger() {
     [ ! -r "$manifest" ] && [ -x /etc/init.d/rpcapd ] || return 0
-    /etc/init.d/rpcapd stop >/dev/null 2>&1 </dev/null || true
-    [ "$service" != /etc/init.d/rpcapd ] || return 0
-    if has update-rc.d; then
-        update-rc.d rpcapd disable >/dev/null 2>&1 || true
-    elif has chkconfig; then
-        chkconfig rpcapd off >/dev/null 2>&1 || true
-    fi
-    say "/etc/init.d/rpcapd was stopped and is not started any more"
+    stranger=yes was_enabled=yes
+    stranger stop disable
+    [ "$service" = /etc/init.d/rpcapd ] ||
+        say "/etc/init.d/rpcapd was stopped and is not started any more"
 }
 
 recorded() { [ ! -r "$manifest" ] || sed -n "s/^$1 //p" "$manifest"; }
@@ -545,8 +560,6 @@ write_manifest() {
 }
 
 install() {
-    [ "${installed_for:-$init}" = "$init" ] ||
-        fail 1 "it is installed for $installed_for: --uninstall -k it first"
     look_back
     [ -z "$keep" ] || arguments=${arguments:-$old_arguments}
     choose_config
@@ -622,7 +635,7 @@ uninstall() {
 main() {
     umask 022
     PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-    work='' changed='' new_user=''
+    work='' changed='' new_user='' stranger=''
     parse "$@"
     [ -n "$to" ] || [ "$(id -u)" -eq 0 ] || fail 3 "not root: use sudo"
     look_around
@@ -635,6 +648,8 @@ main() {
         fetch_only
     else
         no_package
+        [ "${installed_for:-$init}" = "$init" ] ||
+            fail 1 "it is installed for $installed_for: --uninstall -k it first"
         if [ -n "$config_only" ]; then config_only; else install; fi
     fi
 }

@@ -125,17 +125,6 @@ impl Client {
         self.stream.tls().is_some()
     }
 
-    /// Bytes that only this end and the daemon know: the TLS exporter (RFC 5705, RFC 8446 section
-    /// 7.5) of the control connection. `None` without TLS, and with TLS 1.2, whose exporter does not
-    /// by itself tell one connection from another.
-    pub fn export_keying_material<const N: usize>(
-        &self,
-        label: &[u8],
-        context: &[u8],
-    ) -> Option<[u8; N]> {
-        self.stream.tls()?.export(label, context)
-    }
-
     /// Asks to be let in.
     pub fn authenticate(&mut self, credentials: &Credentials) -> Result<AuthReply, Error> {
         let auth = match credentials {

@@ -41,7 +41,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
 
 pub use self::failure::TlsFailure;
 pub use self::fingerprint::{Fingerprint, NoFingerprint};
@@ -182,20 +182,9 @@ pub(crate) fn seal(connection: &ClientConnection, capture: u32) -> Option<(Secre
     // Only suites of TLS 1.3 have one.
     let suite = connection.negotiated_cipher_suite()?;
     let cipher = Cipher::of_suite(suite.suite().into())?;
-    let secret = export(connection, EXPORTER_LABEL, &sealed::exporter_context(capture))?;
+    let context = sealed::exporter_context(capture);
+    let secret = connection.export_keying_material([0; 32], EXPORTER_LABEL, Some(&context)).ok()?;
     Some((Secret::new(secret), cipher))
-}
-
-/// See [`crate::client::Client::export_keying_material`].
-pub(crate) fn export<const N: usize>(
-    connection: &ClientConnection,
-    label: &[u8],
-    context: &[u8],
-) -> Option<[u8; N]> {
-    if connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
-        return None;
-    }
-    connection.export_keying_material([0; N], label, Some(context)).ok()
 }
 
 /// What a server needs that shows this certificate (PEM, with those that vouch for it behind it),

@@ -141,11 +141,6 @@ impl TlsStream {
         self.connection.peer_certificates().and_then(|all| all.first())
     }
 
-    /// See [`crate::client::Client::export_keying_material`].
-    pub(crate) fn export<const N: usize>(&self, label: &[u8], context: &[u8]) -> Option<[u8; N]> {
-        super::export(&self.connection, label, context)
-    }
-
     /// See [`super::seal`].
     pub(crate) fn seal(&self, capture: u32) -> Option<(Secret, Cipher)> {
         super::seal(&self.connection, capture)

@@ -379,36 +379,6 @@ fn data_that_is_cut_off_is_told_from_data_that_ends() {
     }
 }
 
-#[test]
-fn both_ends_derive_the_same_keys() {
-    let (label, context) = (b"EXPERIMENTAL test", b"context");
-    for version in VERSIONS {
-        let identity = Identity::new(version);
-        let tls = identity.trusted();
-        let (told, theirs) = std::sync::mpsc::channel();
-        let endpoint = serve(move |socket| {
-            let mut stream = identity.accept(socket);
-            answer(&mut stream, AUTHENTICATED, &[]);
-            let conn = &stream.conn;
-            told.send(conn.export_keying_material([0; 32], label, Some(context)).unwrap()).unwrap();
-            hear(&mut stream);
-        });
-        let mut client = Client::connect_tls(&endpoint, &tls, PATIENCE).unwrap();
-        client.authenticate(&Credentials::Null).unwrap();
-        assert!(client.is_encrypted());
-        let theirs = theirs.recv().unwrap();
-        let ours = client.export_keying_material(label, context);
-        match version == &version::TLS13 {
-            true => assert_eq!(ours, Some(theirs)),
-            false => assert_eq!(ours, None::<[u8; 32]>),
-        }
-        client.close();
-    }
-    let plain = client(|_| {});
-    assert!(!plain.is_encrypted());
-    assert_eq!(plain.export_keying_material::<32>(label, context), None);
-}
-
 /// A daemon that lets a capture by UDP start, confirms these extensions, and tells what it was sent.
 fn capture_by_udp(
     version: &'static SupportedProtocolVersion,
