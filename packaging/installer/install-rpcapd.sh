@@ -25,7 +25,7 @@ manifest=$state/installed
 usage() {
     cat <<'END'
 usage: install-rpcapd.sh [options] HOST PORT [-- ARGUMENT...]
-       install-rpcapd.sh [options] -k
+       install-rpcapd.sh [options] -k [-- ARGUMENT...]
        install-rpcapd.sh --uninstall [-k]
 
 Installs or upgrades rpcapd, has it started now and with the system, and lets
@@ -89,10 +89,7 @@ parse() {
                 usage
                 exit 0
                 ;;
-            --)
-                shift
-                break
-                ;;
+            --) break ;;
             -*) wrong "there is no option $1" ;;
             *) break ;;
         esac
