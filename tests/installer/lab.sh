@@ -245,7 +245,7 @@ The collector, `rpcap listen policy.toml`, has this policy:
 
 ```toml
 END
-        cat "$work/policy.toml"
+        cat "$work/policy.toml.first"
         printf '```\n\nIt says:\n\n```\n'
         grep -v capturing "$work/log" | head -n 3
         printf '```\n\nThe server, with the certificate of those who vouch for the collector in ca.pem:\n\n```\n'
