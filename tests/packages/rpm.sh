@@ -2,7 +2,7 @@
 # The RPM packages, installed by Debian's rpm into a root that is Debian's otherwise: so its package names are unknown
 # there, and what the packages require is looked at as text. Sourced by tests/packages/run.
 
-rpm_in() { rpm --force-debian --root "$root" --dbpath /var/lib/rpm "$@"; }
+rpm_in() { rpm --root "$root" --dbpath /var/lib/rpm "$@"; }
 
 for package in rpcapd rpcap; do
     rpm -qp --requires "$packages/$package"-*-1.*.rpm | sort -u |
@@ -13,7 +13,7 @@ for package in rpcapd rpcap; do
 done
 
 rpm_in --initdb
-rpm_in --install --nodeps "$packages"/*-1.*.rpm
+rpm_in --install --force-debian --nodeps "$packages"/*-1.*.rpm
 rpm_in --verify --nodeps rpcapd rpcap || fail "installed, and not as packed"
 for user in rpcapd rpcap; do
     chroot "$root" getent passwd "$user" | grep -q '/sbin/nologin$' || fail "no user $user"
@@ -28,7 +28,7 @@ chroot "$root" systemd-analyze verify --man=no --recursive-errors=no rpcapd.serv
     >"$work/log" 2>&1 || fail "units: $(cat "$work/log")"
 
 echo 'max-captures = 4' >>"$root/etc/rpcapd.toml"
-rpm_in --upgrade --nodeps "$packages"/*-2.*.rpm
+rpm_in --upgrade --force-debian --nodeps "$packages"/*-2.*.rpm
 [ "$(rpm_in --query rpcapd rpcap | grep -c -- '-2\.')" -eq 2 ] || fail "not upgraded"
 grep -q '^max-captures = 4' "$root/etc/rpcapd.toml" || fail "an upgrade lost the configuration"
 rpm_in --erase rpcapd rpcap 2>"$work/log" || fail "$(cat "$work/log")"

@@ -27,7 +27,7 @@ clean_up() {
 }
 trap clean_up EXIT
 
-step() { say "$*"; }
+step() { say "$SECONDS s: $*"; }
 
 fail() {
     loud "FAILED: $*"
