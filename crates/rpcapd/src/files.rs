@@ -8,7 +8,9 @@ use std::path::PathBuf;
 
 /// A path as it can be logged.
 pub(crate) fn shown(path: &Path) -> String {
-    path.display().to_string().escape_debug().to_string()
+    let text = path.display().to_string().escape_debug().to_string();
+    // Windows has backslashes where others have none.
+    if cfg!(windows) { text.replace(r"\\", r"\") } else { text }
 }
 
 /// Why a file was not read. Those who ask say it in their own words.

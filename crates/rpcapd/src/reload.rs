@@ -15,7 +15,7 @@ use crate::sessions::{Ending, Entry};
 use crate::settings::Settings;
 
 /// Options that are heeded at the start and never again.
-const AT_START: [&str; 16] = [
+const AT_START: [&str; 18] = [
     "capture-own-traffic",
     "debug",
     "log",
@@ -32,6 +32,8 @@ const AT_START: [&str; 16] = [
     "sandbox",
     "status-socket",
     "user",
+    "windows-groups",
+    "windows-users",
 ];
 
 /// Options that say where to listen.
@@ -119,7 +121,7 @@ fn end_forbidden(shared: &Shared) -> usize {
     };
     let may_log_in = |session: &Entry| {
         let identity = session.seen().identity;
-        identity.is_none_or(|(name, by)| settings.users.allow(&name, by, settings.cli.pam))
+        identity.is_none_or(|(name, by)| settings.users.allow(&name, by, settings.cli.accounts()))
     };
     let sessions = shared.sessions.list().into_iter().map(|(_, session)| session);
     let forbidden = sessions.filter(|s| !may_connect(s) || !may_log_in(s));

@@ -107,8 +107,9 @@ pub fn serve_one(config: Config, stream: TcpStream) -> anyhow::Result<()> {
 /// What serving needs, however clients come.
 fn prepare(config: Config) -> anyhow::Result<(Poll, Arc<Waker>, Arc<Shared>)> {
     let cli = &config.cli;
-    if !cli.null_auth && cli.users.is_none() && !cli.pam {
-        tracing::warn!("nobody can log in: neither --users nor --pam nor -n is given");
+    if !cli.null_auth && cli.users.is_none() && !cli.accounts() {
+        let accounts = if cfg!(windows) { "--windows-users" } else { "--pam" };
+        tracing::warn!("nobody can log in: neither --users nor {accounts} nor -n is given");
     }
     for note in &config.notes {
         tracing::warn!("{note}");

@@ -49,12 +49,17 @@ struct Service {
     main: Option<fn() -> u8>,
     heed: Option<Heed>,
     handle: Option<ServiceStatusHandle>,
-    /// Whether the manager was told that it is paused.
-    paused: bool,
+    /// What the manager was told.
+    state: ServiceState,
 }
 
-static SERVICE: Mutex<Service> =
-    Mutex::new(Service { name: "", main: None, heed: None, handle: None, paused: false });
+static SERVICE: Mutex<Service> = Mutex::new(Service {
+    name: "",
+    main: None,
+    heed: None,
+    handle: None,
+    state: ServiceState::StartPending,
+});
 
 fn service() -> MutexGuard<'static, Service> {
     SERVICE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -89,23 +94,25 @@ pub fn heed(heed: impl Fn(Control) + Send + 'static) {
     service().heed = Some(Box::new(heed));
 }
 
-/// Tells the manager; nothing if there is none.
+/// Tells the manager; nothing if there is none. A service that was paused is so until the manager has
+/// it go on, and one that ends does not run again.
 pub fn tell(state: State) {
     let mut service = service();
-    service.paused &= state != State::Running;
-    service.tell(match state {
-        State::Starting => ServiceState::StartPending,
-        State::Running => ServiceState::Running,
-        State::Stopping => ServiceState::StopPending,
-    });
+    match (state, service.state) {
+        (State::Starting, _) => service.tell(ServiceState::StartPending),
+        (State::Running, ServiceState::StartPending) => service.tell(ServiceState::Running),
+        (State::Running, _) => {}
+        (State::Stopping, _) => service.tell(ServiceState::StopPending),
+    }
 }
 
 impl Service {
-    fn tell(&self, state: ServiceState) {
+    fn tell(&mut self, state: ServiceState) {
         self.tell_all(state, ServiceExitCode::NO_ERROR);
     }
 
-    fn tell_all(&self, state: ServiceState, exit_code: ServiceExitCode) {
+    fn tell_all(&mut self, state: ServiceState, exit_code: ServiceExitCode) {
+        self.state = state;
         let Some(handle) = self.handle else { return };
         let (controls_accepted, wait_hint) = match state {
             ServiceState::Running | ServiceState::Paused => (
@@ -168,12 +175,10 @@ fn handle(control: ServiceControl) -> ServiceControlHandlerResult {
             service.pass_on(Control::Stop("the system shuts down"));
         }
         ServiceControl::Pause => {
-            service.paused = true;
             service.tell(ServiceState::Paused);
             service.pass_on(Control::Reload("the service is paused"));
         }
         ServiceControl::Continue => {
-            service.paused = false;
             service.tell(ServiceState::Running);
             service.pass_on(Control::Reload("the service goes on"));
         }
