@@ -8,7 +8,9 @@ use std::path::PathBuf;
 
 /// A path as it can be logged.
 pub(crate) fn shown(path: &Path) -> String {
-    path.display().to_string().escape_debug().to_string()
+    let text = path.display().to_string().escape_debug().to_string();
+    // Windows has backslashes where others have none.
+    if cfg!(windows) { text.replace(r"\\", r"\") } else { text }
 }
 
 /// Why a file was not read. Those who ask say it in their own words.
@@ -21,6 +23,10 @@ pub(crate) enum Unread {
     /// It has more bytes than were asked for at most.
     TooLong,
     /// The check says so.
+    #[cfg_attr(
+        not(unix),
+        expect(dead_code, reason = "only Unix says with a file who may read it")
+    )]
     Refused(String),
 }
 

@@ -37,6 +37,8 @@ pub mod report;
 pub mod sampler;
 pub mod sandbox;
 pub mod server;
+#[cfg(windows)]
+pub mod service;
 pub mod session;
 pub mod sessions;
 pub mod settings;

@@ -11,6 +11,8 @@ use rpcapd::background;
 use rpcapd::cli::{Arguments, Cli, Command, TlsCommand};
 use rpcapd::config::{self, Config, Errors};
 use rpcapd::local::client;
+#[cfg(windows)]
+use rpcapd::service;
 use rpcapd::settings::Settings;
 use rpcapd::{auth, inetd, logging, server, tls};
 
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
                 .map(|()| String::new())
                 .map_err(|e| Errors(vec![format!("rpcapd: {e:#}")])),
         ),
+        #[cfg(windows)]
+        Some(Command::Service(command)) => ask(service::run(&command)),
         Some(Command::Reload(args)) => ask(client::reload(args.status_socket.as_deref())),
     }
 }
@@ -51,9 +55,27 @@ fn in_background(args: &[OsString]) -> ExitCode {
     })
 }
 
-#[cfg(not(unix))]
+/// As the service manager starts it.
+#[cfg(windows)]
 fn in_background(_args: &[OsString]) -> ExitCode {
-    eprintln!("rpcapd: -d is not available on this system yet");
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    static DONE: AtomicBool = AtomicBool::new(false);
+
+    fn daemon() -> u8 {
+        let args: Vec<_> = std::env::args_os().collect();
+        let done = serve(&args, &Arguments::parse_from(&args).cli, false);
+        DONE.store(done == ExitCode::SUCCESS, Relaxed);
+        if done == ExitCode::SUCCESS { 0 } else { 1 }
+    }
+
+    let reason = match win::service::run(service::NAME, daemon) {
+        Ok(true) if DONE.load(Relaxed) => return ExitCode::SUCCESS,
+        Ok(true) => return ExitCode::FAILURE,
+        Ok(false) => "on Windows it is for the service manager: rpcapd service install".to_owned(),
+        Err(e) => e.to_string(),
+    };
+    eprintln!("rpcapd: -d: {reason}");
     ExitCode::FAILURE
 }
 

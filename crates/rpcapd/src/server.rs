@@ -51,7 +51,7 @@ pub fn run(config: Config, detached: bool) -> anyhow::Result<()> {
     #[cfg(unix)]
     let removed = [pid_file.as_ref().map(PidFile::path), doors.path()];
     #[cfg(not(unix))]
-    let ((), removed) = (pid_file, [doors.path()]);
+    let removed = [doors.path()];
     enter_sandbox(&shared, removed.into_iter().flatten().map(Path::to_owned))?;
     let reloader = Reloader::start(&shared).context("starting the reload thread")?;
     signals.heed(&shared, waker, reloader.clone()).context("starting the signal thread")?;
@@ -107,8 +107,9 @@ pub fn serve_one(config: Config, stream: TcpStream) -> anyhow::Result<()> {
 /// What serving needs, however clients come.
 fn prepare(config: Config) -> anyhow::Result<(Poll, Arc<Waker>, Arc<Shared>)> {
     let cli = &config.cli;
-    if !cli.null_auth && cli.users.is_none() && !cli.pam {
-        tracing::warn!("nobody can log in: neither --users nor --pam nor -n is given");
+    if !cli.null_auth && cli.users.is_none() && !cli.accounts() {
+        let accounts = if cfg!(windows) { "--windows-users" } else { "--pam" };
+        tracing::warn!("nobody can log in: neither --users nor {accounts} nor -n is given");
     }
     for note in &config.notes {
         tracing::warn!("{note}");

@@ -63,6 +63,9 @@ impl Settings {
         if cli.pam && !cfg!(target_os = "linux") {
             return Err("--pam is there on Linux only".to_owned());
         }
+        if cli.accounts() && !cli.pam && !cfg!(windows) {
+            return Err("--windows-users and --windows-groups are there on Windows only".to_owned());
+        }
         if cli.pam != named {
             return Err(match cli.pam {
                 true => {

@@ -74,10 +74,14 @@ impl Signals {
 
     pub(crate) fn heed(
         self,
-        _shared: &Arc<Shared>,
-        _waker: Arc<Waker>,
-        _reloader: Reloader,
+        shared: &Arc<Shared>,
+        waker: Arc<Waker>,
+        reloader: Reloader,
     ) -> io::Result<()> {
+        #[cfg(windows)]
+        crate::service::heed(shared, waker, reloader);
+        #[cfg(not(windows))]
+        let _ = (shared, waker, reloader);
         Ok(())
     }
 }

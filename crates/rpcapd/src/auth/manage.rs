@@ -133,7 +133,7 @@ fn list(path: &Path) -> anyhow::Result<()> {
         let ways = [
             password.is_some().then_some(By::Password),
             certificate.then_some(By::Certificate),
-            pam.then_some(By::Pam),
+            pam.then_some(By::Account),
         ];
         let ways: Vec<_> = ways.into_iter().flatten().map(|by| by.to_string()).collect();
         write!(out, "{} by={}", name.escape_debug(), ways.join(","))?;

@@ -22,6 +22,8 @@ use crate::logging::{Facility, Format, Level, Logging, Target};
 use crate::peers::{Peer, PeerList};
 use crate::preselect::Preselect;
 use crate::sandbox::Mode;
+#[cfg(windows)]
+use crate::service::ServiceCommand;
 use crate::tls::InitArgs;
 use crate::transport::{Options, Threads};
 use values::{milliseconds, nice, preselect, rate, seconds, service, threads, udpstr_mtu, user};
@@ -88,6 +90,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Have the daemon read its configuration again, and say what changed
     Reload(SocketArgs),
+    /// Install, remove, start and stop the daemon as a service of Windows
+    #[cfg(windows)]
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// Answer the daemon that started this process
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
@@ -192,6 +198,17 @@ pub struct Cli {
     /// The service of --pam: a file in /etc/pam.d
     #[arg(long, value_name = "NAME", value_parser = service, default_value = "rpcapd")]
     pub pam_service: String,
+
+    /// Accounts of Windows to let in, with their passwords, separated by commas: NAME or DOMAIN\NAME.
+    /// The built-in administrator has to be named. Names that the file of users has are let in as it
+    /// says only. Windows only
+    #[arg(long, value_name = "NAMES")]
+    pub windows_users: Option<Names>,
+
+    /// Local groups of Windows whose members are let in the same way, separated by commas. Windows
+    /// only
+    #[arg(long, value_name = "NAMES")]
+    pub windows_groups: Option<Names>,
 
     /// Take passwords over connections that are not encrypted, where others can read them
     #[arg(long)]
@@ -365,7 +382,8 @@ pub struct Cli {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics: Option<SocketAddr>,
 
-    /// Run in the background, once everything that can fail has not
+    /// Run in the background, once everything that can fail has not. On Windows: be the service that
+    /// the service manager starts
     #[arg(short = 'd', long)]
     pub daemon: bool,
 
@@ -379,8 +397,9 @@ pub struct Cli {
     pub pid_file: Option<PathBuf>,
 
     /// Where the log goes: stderr; journald; syslog, or the name of one of its facilities, such as
-    /// local0 (in the foreground to standard error as well). -L alone: syslog [default: stderr;
-    /// with -d syslog, and with --inetd where standard error is the client's connection]
+    /// local0 (in the foreground to standard error as well). -L alone: syslog, which on Windows is
+    /// the event log [default: stderr; with -d syslog, and with --inetd where standard error is the
+    /// client's connection]
     #[arg(short = 'L', long, value_name = "TARGET", num_args = 0..=1, require_equals = true,
           default_missing_value = "syslog")]
     pub log: Option<Target>,
@@ -419,6 +438,11 @@ impl Cli {
             format: self.log_format,
             stderr,
         }
+    }
+
+    /// Whether accounts of the system are let in.
+    pub fn accounts(&self) -> bool {
+        self.pam || self.windows_users.is_some() || self.windows_groups.is_some()
     }
 
     /// Whether two mean the same, wherever it is from. Collectors are the same in either form.

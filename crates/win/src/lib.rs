@@ -1,0 +1,10 @@
+//! What Windows has for a daemon: a service and its manager, the event log, accounts and their
+//! passwords, and directories that only some may use. Nothing on other systems.
+#![cfg(windows)]
+
+pub mod accounts;
+pub mod event_log;
+pub mod npcap;
+pub mod rights;
+pub mod service;
+mod text;
