@@ -159,7 +159,10 @@ fn install(args: &InstallArgs) -> anyhow::Result<String> {
     match (&file, kept) {
         (Some(_), None) if config.has_file() => bail!("--config: OPTIONS have a file already (-f)"),
         (Some(file), None) => save(&mut steps, &config, file)?,
-        (Some(file), Some(_)) => steps.say(&format!("{} is kept", shown(file))),
+        (Some(file), Some(_)) => steps.say(&match args.options.is_empty() {
+            true => format!("{} is kept", shown(file)),
+            false => format!("{} is kept: OPTIONS are not heeded", shown(file)),
+        }),
         (None, _) => {}
     }
     if args.config_only {
