@@ -4,55 +4,51 @@ use std::{fmt, sync::Arc, time::Duration};
 
 #[cfg(target_os = "linux")]
 use crate::af_packet;
-use crate::{Error, Instruction, LinkType, Options, Packet, replay};
+use crate::{
+    Backend, Error, Instruction, LinkType, Options, Packet,
+    batch::{BatchBlock, BatchPackets},
+    libpcap, replay,
+};
 
 /// Starts a capture on `device`, a name of [`devices::list`](crate::devices::list): an interface, or `any`.
 ///
-/// When this returns, the filter is in force and packets are being collected; nothing was collected before it was.
+/// When this returns, the filter is in force and packets are being collected; nothing is given out that was collected
+/// before it was.
 ///
 /// # Errors
 ///
 /// [`Error::NoSuchDevice`], [`Error::PermissionDenied`], [`Error::InterfaceDown`] and [`Error::BadFilter`] are what an
-/// operator, or a client, can get wrong. [`Error::Unsupported`] on systems other than Linux.
+/// operator, or a client, can get wrong. [`Error::LibraryMissing`] where libpcap is needed.
 pub fn open(device: &str, options: &Options) -> Result<Capture, Error> {
-    #[cfg(target_os = "linux")]
-    {
-        af_packet::Source::open(device, options).map(|source| Capture(Source::Ring(source)))
+    match options.backend {
+        #[cfg(target_os = "linux")]
+        Backend::AfPacket => af_packet::Source::open(device, options).map(Source::Ring),
+        Backend::Libpcap => libpcap::Source::open(device, options).map(Source::Libpcap),
     }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = (device, options);
-        Err(Error::Unsupported { what: "capture from an interface" })
-    }
+    .map(Capture)
 }
 
-/// The link type that a capture on `device` would have. Needs no privilege.
+/// The link type that a capture on `device` would have. Needs no privilege on Linux, unless libpcap is asked, which has
+/// to open the device.
 ///
 /// # Errors
 ///
-/// [`Error::NoSuchDevice`]; [`Error::Unsupported`] on systems other than Linux.
-pub fn linktype(device: &str) -> Result<LinkType, Error> {
-    #[cfg(target_os = "linux")]
-    {
-        af_packet::linktype(device)
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = device;
-        Err(Error::Unsupported { what: "capture from an interface" })
+/// [`Error::NoSuchDevice`]; of libpcap, what [`open`] says.
+pub fn linktype(device: &str, backend: Backend) -> Result<LinkType, Error> {
+    match backend {
+        #[cfg(target_os = "linux")]
+        Backend::AfPacket => af_packet::linktype(device),
+        Backend::Libpcap => libpcap::linktype(device),
     }
 }
 
-/// Bytes of ring that a capture from an interface with these options has, if there is memory for it:
-/// [`Options::ring_bytes`], rounded up to whole blocks.
+/// Bytes of packet memory that a capture from an interface with these options has, if there is memory for it: of
+/// Linux's own ring [`Options::ring_bytes`], rounded up to whole blocks.
 pub fn ring_bytes(options: &Options) -> usize {
-    #[cfg(target_os = "linux")]
-    {
-        af_packet::ring_bytes(options)
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        options.ring_bytes
+    match options.backend {
+        #[cfg(target_os = "linux")]
+        Backend::AfPacket => af_packet::ring_bytes(options),
+        Backend::Libpcap => options.ring_bytes,
     }
 }
 
@@ -65,6 +61,7 @@ pub struct Capture(Source);
 enum Source {
     #[cfg(target_os = "linux")]
     Ring(af_packet::Source),
+    Libpcap(libpcap::Source),
     Replay(replay::Source),
 }
 
@@ -100,6 +97,7 @@ impl Capture {
         match &self.0 {
             #[cfg(target_os = "linux")]
             Source::Ring(source) => source.linktype(),
+            Source::Libpcap(source) => source.linktype(),
             Source::Replay(source) => source.linktype(),
         }
     }
@@ -109,6 +107,7 @@ impl Capture {
         match &self.0 {
             #[cfg(target_os = "linux")]
             Source::Ring(source) => source.ring_bytes(),
+            Source::Libpcap(source) => source.ring_bytes(),
             Source::Replay(source) => source.ring_bytes(),
         }
     }
@@ -118,6 +117,7 @@ impl Capture {
         match &self.0 {
             #[cfg(target_os = "linux")]
             Source::Ring(source) => source.ring_shrunk(),
+            Source::Libpcap(source) => source.ring_shrunk(),
             Source::Replay(_) => None,
         }
     }
@@ -144,8 +144,14 @@ impl Capture {
                 Ready::Woken => Event::Woken,
                 Ready::Ended => Event::Ended,
             }),
+            Source::Libpcap(source) => Ok(match source.wait(timeout)? {
+                Ready::Block => Event::Block(Block(Inner::Copied(source.block()))),
+                Ready::Timeout => Event::Timeout,
+                Ready::Woken => Event::Woken,
+                Ready::Ended => Event::Ended,
+            }),
             Source::Replay(source) => Ok(match source.wait(timeout)? {
-                Ready::Block => Event::Block(Block(Inner::Replay(source.block()))),
+                Ready::Block => Event::Block(Block(Inner::Copied(source.block()))),
                 Ready::Timeout => Event::Timeout,
                 Ready::Woken => Event::Woken,
                 Ready::Ended => Event::Ended,
@@ -158,12 +164,13 @@ impl Capture {
         match &self.0 {
             #[cfg(target_os = "linux")]
             Source::Ring(source) => source.control(),
+            Source::Libpcap(source) => source.control(),
             Source::Replay(source) => source.control(),
         }
     }
 }
 
-/// Packets on loan. Dropping it returns their memory to the kernel, so the sooner the better: while it is held, the ring
+/// Packets on loan. Dropping it returns their memory, of Linux's own ring to the kernel, so the sooner the better: while it is held, the ring
 /// is that much smaller.
 #[derive(Debug)]
 pub struct Block<'a>(Inner<'a>);
@@ -172,7 +179,7 @@ pub struct Block<'a>(Inner<'a>);
 enum Inner<'a> {
     #[cfg(target_os = "linux")]
     Ring(af_packet::RingBlock<'a>),
-    Replay(replay::ReplayBlock<'a>),
+    Copied(BatchBlock<'a>),
 }
 
 impl Block<'_> {
@@ -182,7 +189,7 @@ impl Block<'_> {
         match &self.0 {
             #[cfg(target_os = "linux")]
             Inner::Ring(block) => block.left(),
-            Inner::Replay(block) => block.left(),
+            Inner::Copied(block) => block.left(),
         }
     }
 
@@ -194,7 +201,7 @@ impl Block<'_> {
         Packets(match &mut self.0 {
             #[cfg(target_os = "linux")]
             Inner::Ring(block) => PacketsInner::Ring(block.packets()),
-            Inner::Replay(block) => PacketsInner::Replay(block.packets()),
+            Inner::Copied(block) => PacketsInner::Copied(block.packets()),
         })
     }
 }
@@ -207,7 +214,7 @@ pub struct Packets<'b>(PacketsInner<'b>);
 enum PacketsInner<'b> {
     #[cfg(target_os = "linux")]
     Ring(af_packet::RingPackets<'b>),
-    Replay(replay::ReplayPackets<'b>),
+    Copied(BatchPackets<'b>),
 }
 
 impl<'b> Iterator for Packets<'b> {
@@ -218,7 +225,7 @@ impl<'b> Iterator for Packets<'b> {
         match &mut self.0 {
             #[cfg(target_os = "linux")]
             PacketsInner::Ring(packets) => packets.next(),
-            PacketsInner::Replay(packets) => packets.next(),
+            PacketsInner::Copied(packets) => packets.next(),
         }
     }
 }
@@ -299,6 +306,7 @@ pub struct Stats {
     pub if_dropped: u64,
     /// Of the received, in blocks that were dropped before their packets were walked.
     pub unread: u64,
-    /// Whether the filter runs in user space, because the kernel does not take it.
+    /// Whether the filter runs in user space, because the kernel does not take it. Of libpcap, which does not tell, only
+    /// whether it is longer than Linux takes.
     pub filter_in_user_space: bool,
 }

@@ -2,6 +2,15 @@
 
 use std::{io, path::PathBuf};
 
+#[cfg(target_os = "linux")]
+const PERMISSION: &str = "capturing needs CAP_NET_RAW: run as root, or give the program the capability (setcap \
+                          cap_net_raw+ep)";
+#[cfg(windows)]
+const PERMISSION: &str =
+    "run as administrator, or install Npcap without restricting it to administrators";
+#[cfg(not(any(target_os = "linux", windows)))]
+const PERMISSION: &str = "run as root, or allow reading of /dev/bpf*";
+
 /// Why a capture could not start or go on. The text is one line, made for whoever operates the host.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -18,10 +27,14 @@ pub enum Error {
         /// The name asked for.
         device: String,
     },
-    /// The process lacks `CAP_NET_RAW`.
-    #[error(
-        "{call} on {device}: {source}: capturing needs CAP_NET_RAW: run as root, or give the program the capability (setcap cap_net_raw+ep)"
-    )]
+    /// libpcap is not on this host, or is unusable.
+    #[error("capturing needs libpcap, which is missing ({reason}): {}", crate::libpcap::REMEDY)]
+    LibraryMissing {
+        /// What the system's loader said.
+        reason: String,
+    },
+    /// The process lacks the right to capture: on Linux `CAP_NET_RAW`.
+    #[error("{call} on {device}: {source}: {PERMISSION}")]
     PermissionDenied {
         /// The call that was refused.
         call: &'static str,
@@ -72,7 +85,6 @@ pub enum Error {
     },
 }
 
-#[cfg(target_os = "linux")]
 impl Error {
     /// A failed call without advice.
     pub(crate) fn call(call: &'static str, target: &str, source: impl Into<io::Error>) -> Self {

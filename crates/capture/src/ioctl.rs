@@ -1,9 +1,16 @@
 //! Questions about an interface that only an ioctl answers (netdevice(7), and `linux/ethtool.h`).
 #![allow(unsafe_code, reason = "ioctl(2) has no safe wrapper for these requests")]
 
-use std::{io, mem, os::fd::AsRawFd};
+use std::{
+    io, mem,
+    os::fd::AsRawFd,
+    thread,
+    time::{Duration, Instant},
+};
 
 use socket2::{Domain, Socket, Type};
+
+use crate::Error;
 
 /// `ETHTOOL_GLINK` of `linux/ethtool.h`: is there a link?
 const ETHTOOL_GLINK: u32 = 0x0000_000a;
@@ -65,6 +72,25 @@ impl Asker {
         // request uses it; both outlive the call.
         let answer = unsafe { libc::ioctl(self.0.as_raw_fd(), name as _, &raw mut request) };
         if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(request) }
+    }
+}
+
+/// What is wrong with an interface that is not up. One on its way out is first down and then gone: it gets a moment to
+/// make up its mind. `unbound` says whether a socket knows already that it is gone.
+pub(crate) fn why_down(device: &str, unbound: impl Fn() -> bool) -> Error {
+    let end = Instant::now() + Duration::from_millis(200);
+    loop {
+        let gone = unbound()
+            || Asker::new().and_then(|asker| asker.is_up(device)).is_err_and(|error| {
+                matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO))
+            });
+        if gone {
+            return Error::InterfaceGone { device: device.to_owned() };
+        }
+        if Instant::now() >= end {
+            return Error::InterfaceDown { device: device.to_owned() };
+        }
+        thread::sleep(Duration::from_millis(5));
     }
 }
 

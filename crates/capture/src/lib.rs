@@ -6,8 +6,8 @@
 //! statistics, stop.
 //!
 //! On Linux the source is a `TPACKET_V3` ring of a packet socket (packet(7), and *packet_mmap* in the kernel's
-//! networking documentation); it needs `CAP_NET_RAW` and nothing else. Other systems have no live source yet:
-//! [`open`] and [`devices::list`] say [`Error::Unsupported`] there.
+//! networking documentation); it needs `CAP_NET_RAW` and nothing else. On other systems, and where it is asked for
+//! ([`Backend::Libpcap`]), it is libpcap or Npcap, loaded at run time; its packets are copied, once.
 //!
 //! This crate knows nothing of who wants the packets, and logs nothing: it returns values.
 
@@ -18,6 +18,7 @@ pub mod replay;
 
 #[cfg(target_os = "linux")]
 mod af_packet;
+mod batch;
 mod capture;
 mod error;
 #[cfg(target_os = "linux")]
@@ -25,9 +26,14 @@ mod ioctl;
 mod options;
 mod packet;
 mod slot;
+#[cfg(unix)]
+mod wait;
+#[cfg(not(unix))]
+#[path = "wait_windows.rs"]
+mod wait;
 
 pub use capture::{Block, Capture, Control, Event, Packets, Stats, linktype, open, ring_bytes};
 pub use error::Error;
 pub use filter::Instruction;
-pub use options::{Direction, MAX_SNAPLEN, Options};
+pub use options::{Backend, Direction, MAX_SNAPLEN, Options};
 pub use packet::{LinkType, Packet, Timestamp};

@@ -7,6 +7,18 @@ use crate::filter::Instruction;
 /// The most bytes of one packet that are ever kept, as in libpcap (`MAXIMUM_SNAPLEN`).
 pub const MAX_SNAPLEN: u32 = 262_144;
 
+/// By what means packets are had from an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// A ring of a packet socket: the fastest there is.
+    #[cfg(target_os = "linux")]
+    #[default]
+    AfPacket,
+    /// libpcap, or Npcap: what every system has, and on Linux what is no network interface.
+    #[cfg_attr(not(target_os = "linux"), default)]
+    Libpcap,
+}
+
 /// Which packets, seen from this host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Direction {
@@ -23,15 +35,17 @@ pub enum Direction {
 /// promiscuous mode.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// By what means.
+    pub backend: Backend,
     /// Bytes of each packet to keep, link header included. 0, and anything above [`MAX_SNAPLEN`], mean
     /// [`MAX_SNAPLEN`].
     pub snaplen: u32,
     /// Whether to receive what is not addressed to this host. Undone when the capture is dropped. Without effect on
     /// `any`, as in libpcap.
     pub promisc: bool,
-    /// Bytes of ring to ask for; rounded up to whole blocks, two at least. See [`Capture::ring_bytes`](crate::Capture::ring_bytes).
+    /// Bytes of ring to ask for; of Linux's own rounded up to whole blocks, two at least. See [`Capture::ring_bytes`](crate::Capture::ring_bytes).
     pub ring_bytes: usize,
-    /// How long a packet may wait in a block that does not fill. The kernel looks once per this time and passes on a
+    /// How long a packet may wait in a block that does not fill. Linux looks once per this time and passes on a
     /// block that has been open for a whole turn, so a packet waits between one and two of it. Whole milliseconds, at
     /// least one.
     pub block_timeout: Duration,
@@ -40,16 +54,17 @@ pub struct Options {
     /// Which packets, as classic BPF for the capture's link type; empty takes every one. What it returns is the number
     /// of bytes to keep, limited to `snaplen`.
     pub filter: Vec<Instruction>,
-    /// A program of this host's own that runs before `filter`, in the kernel in every case, and stays when the filter
-    /// changes. It refuses a packet by returning 0 and lets it pass by running (or jumping) off its end. It sees the
-    /// packet as the kernel does, so it may use every ancillary load (`SKF_AD_MARK` among them) and `SKF_NET_OFF`, and
-    /// it may not use scratch memory. Ignored where packets do not come from a kernel.
+    /// A program of this host's own that runs before `filter`, and stays when the filter changes. It refuses a packet by
+    /// returning 0 and lets it pass by running (or jumping) off its end. It is written as `filter` is, for the capture's
+    /// link type, without scratch memory and ancillary data. Of a cooked header it may look at what the kernel knows:
+    /// packet type and protocol. Ignored where packets do not come from a kernel.
     pub guard: Vec<Instruction>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
+            backend: Backend::default(),
             snaplen: MAX_SNAPLEN,
             promisc: false,
             ring_bytes: 16 << 20,

@@ -29,6 +29,11 @@ pub struct Packet<'a> {
 pub struct LinkType(pub u32);
 
 impl LinkType {
+    /// A loopback interface of other systems, `DLT_NULL`: four bytes with the number of an address family, in the byte
+    /// order of the host, in front of the packet.
+    pub const NULL: Self = Self(0);
+    /// The same in network byte order, `DLT_LOOP` as most number it.
+    pub const LOOP: Self = Self(108);
     /// Ethernet, `DLT_EN10MB`.
     pub const ETHERNET: Self = Self(1);
     /// A bare IPv4 or IPv6 packet, `DLT_RAW` as Linux numbers it.

@@ -7,12 +7,12 @@ mod common;
 use std::{thread, time::Duration};
 
 use capture::{Direction, Error, Instruction, Options, Stats};
-use common::{Net, Sender, at_least, finish, frame, ledger, long, numbers, receive};
+use common::{Net, Sender, at_least, finish, frame, ledger, long, numbers, options, receive};
 
 #[test]
 fn filter_in_the_kernel_and_swapped() {
     Net::run(|_| {
-        let options = Options { filter: at_least(5, 65535), ..Options::default() };
+        let options = Options { filter: at_least(5, 65535), ..options() };
         let mut capture = capture::open("rx0", &options).unwrap();
         let control = capture.control();
         let sender = Sender::new("tx0");
@@ -39,7 +39,7 @@ fn filter_in_the_kernel_and_swapped() {
 #[test]
 fn long_filter_in_user_space_and_back() {
     Net::run(|_| {
-        let options = Options { filter: at_least(5, 65535), snaplen: 40, ..Options::default() };
+        let options = Options { filter: at_least(5, 65535), snaplen: 40, ..options() };
         let mut capture = capture::open("rx0", &options).unwrap();
         let control = capture.control();
         let sender = Sender::new("tx0");
@@ -73,7 +73,7 @@ fn what_the_kernel_alone_refuses_runs_in_user_space() {
             Instruction::stmt(0x06, 100),
             Instruction::stmt(0x06, 0),
         ];
-        let mut capture = capture::open("rx0", &Options { filter, ..Options::default() }).unwrap();
+        let mut capture = capture::open("rx0", &Options { filter, ..options() }).unwrap();
         assert!(capture.control().stats().unwrap().filter_in_user_space);
         Sender::new("tx0").send(&frame(1, 64));
         assert_eq!(receive(&mut capture, 1).len(), 1);
@@ -91,7 +91,7 @@ fn swapping_filters_under_load_lets_nothing_else_through() {
             Instruction::stmt(0x06, 0),
         ];
         let high = at_least(1 << 31, 100);
-        let options = Options { filter: odd.clone(), ring_bytes: 1 << 20, ..Options::default() };
+        let options = Options { filter: odd.clone(), ring_bytes: 1 << 20, ..options() };
         let mut capture = capture::open("rx0", &options).unwrap();
         let control = capture.control();
         let load = thread::spawn({
@@ -141,7 +141,7 @@ fn guard_stays_while_filters_change() {
                 Instruction::stmt(0x06, 0),
             ]
         };
-        let options = Options { guard: refuse(3), ..Options::default() };
+        let options = Options { guard: refuse(3), ..options() };
         let mut capture = capture::open("rx0", &options).unwrap();
         let control = capture.control();
         let sender = Sender::new("tx0");
@@ -178,11 +178,8 @@ fn cooked_filters() {
             (Instruction::stmt(0x28, 2), 1, true),
             (Instruction::stmt(0x30, 6), 2, true),
         ] {
-            let options = Options {
-                filter: filter(load, value),
-                direction: Direction::In,
-                ..Options::default()
-            };
+            let options =
+                Options { filter: filter(load, value), direction: Direction::In, ..options() };
             let mut capture = capture::open("any", &options).unwrap();
             let sender = Sender::new("tx0");
             sender.send(&frame(9, 64));

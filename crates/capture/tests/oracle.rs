@@ -7,7 +7,7 @@ mod common;
 use std::{net::UdpSocket, os::unix::net::UnixDatagram, thread, time::Duration};
 
 use capture::{Instruction, Options, devices, filter};
-use common::{Net, Sender, finish, frame, libpcap};
+use common::{Net, Sender, backend, finish, frame, libpcap, options};
 use proptest::{prelude::*, test_runner::TestRunner};
 use socket2::{SockFilter, SockRef};
 
@@ -196,7 +196,7 @@ fn devices_are_libpcaps_in_a_strange_network() {
             }
         }
         compare(&library);
-        let devices = devices::list().unwrap();
+        let devices = devices::list(backend()).unwrap();
         assert!(devices.len() >= 6, "{devices:?}");
     });
 }
@@ -204,9 +204,9 @@ fn devices_are_libpcaps_in_a_strange_network() {
 fn compare(library: &libloading::Library) {
     // Somebody may plug something in between the two.
     for _ in 0..3 {
-        let before = devices::list().unwrap();
+        let before = devices::list(backend()).unwrap();
         let theirs = libpcap::findalldevs(library);
-        let ours = devices::list().unwrap();
+        let ours = devices::list(backend()).unwrap();
         if before == ours {
             // libpcap also lists other things than network interfaces, behind them.
             let theirs: Vec<_> = theirs
@@ -237,7 +237,7 @@ fn packets_are_libpcaps() {
             ("lo", 262_144),
         ] {
             let mut theirs = libpcap::Pcap::open(&library, device, snaplen).unwrap();
-            let options = Options { snaplen, ..Options::default() };
+            let options = Options { snaplen, ..options() };
             let mut ours = capture::open(device, &options).unwrap();
             assert_eq!(ours.linktype().0, theirs.linktype());
 
@@ -300,7 +300,11 @@ fn link_types_are_libpcaps() {
             }
             // One that cannot be brought up here cannot be opened either.
             if let Ok(pcap) = libpcap::Pcap::open(&library, device, 100) {
-                assert_eq!(capture::linktype(device).unwrap().0, pcap.linktype(), "{device}");
+                assert_eq!(
+                    capture::linktype(device, backend()).unwrap().0,
+                    pcap.linktype(),
+                    "{device}"
+                );
                 compared += 1;
                 println!("{device}: {}", pcap.linktype());
             }

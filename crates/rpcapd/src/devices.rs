@@ -6,11 +6,34 @@ use std::path::Path;
 use std::str::FromStr;
 
 use capture::devices as host;
+use clap::ValueEnum;
 use rpcap_proto::wire;
 use wildmatch::WildMatch;
 
 use crate::cli::Replay;
 use crate::preselect::{Preselect, marked};
+
+/// By what means packets are captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// Linux's own ring of packets: the fastest
+    #[cfg(target_os = "linux")]
+    #[default]
+    AfPacket,
+    /// libpcap, or Npcap on Windows
+    #[cfg_attr(not(target_os = "linux"), default)]
+    Libpcap,
+}
+
+impl From<Backend> for capture::Backend {
+    fn from(backend: Backend) -> Self {
+        match backend {
+            #[cfg(target_os = "linux")]
+            Backend::AfPacket => Self::AfPacket,
+            Backend::Libpcap => Self::Libpcap,
+        }
+    }
+}
 
 /// The device that shows the packets of all.
 const ANY: &str = "any";
@@ -84,6 +107,8 @@ pub struct View<'a> {
     pub rules: [Option<&'a Rules>; 2],
     /// The only one that may be opened.
     pub preselect: Option<&'a Preselect>,
+    /// By what means the list is made.
+    pub backend: Backend,
 }
 
 /// Why a device cannot be opened.
@@ -166,7 +191,7 @@ impl<'a> View<'a> {
     }
 
     fn interfaces(&self) -> Result<Vec<host::Device>, capture::Error> {
-        let mut interfaces = match host::list() {
+        let mut interfaces = match host::list(self.backend.into()) {
             Ok(devices) => devices,
             // Somebody who offers savefiles only can do so anywhere.
             Err(_) if !self.replays.is_empty() => Vec::new(),
@@ -245,7 +270,9 @@ mod tests {
     fn d4_059_only_the_preselected_device_can_be_opened() {
         let replays = ["a=x.pcap".parse().unwrap(), "b=y.pcap".parse().unwrap()];
         let preselect = Preselect::named("b");
-        let view = View { replays: &replays, rules: [None, None], preselect: Some(&preselect) };
+        let preselect = Some(&preselect);
+        let view =
+            View { replays: &replays, rules: [None, None], preselect, backend: Backend::default() };
         let list = view.list().unwrap();
         assert_eq!(list[0].name, b"b");
         assert_eq!(list[0].description, b"Savefile y.pcap ;preselected");

@@ -23,6 +23,7 @@ pub(crate) enum Unread {
     /// It has more bytes than were asked for at most.
     TooLong,
     /// The check says so.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "only Unix says with a file who may read it"))]
     Refused(String),
 }
 

@@ -42,6 +42,7 @@ pub mod service;
 pub mod session;
 pub mod sessions;
 pub mod settings;
+#[cfg_attr(windows, path = "signals_windows.rs")]
 mod signals;
 pub mod tls;
 pub mod totals;

@@ -10,6 +10,7 @@ use clap::Parser;
 use rpcapd::background;
 use rpcapd::cli::{Arguments, Cli, Command, TlsCommand};
 use rpcapd::config::{self, Config, Errors};
+#[cfg(unix)]
 use rpcapd::local::client;
 #[cfg(windows)]
 use rpcapd::service;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        #[cfg(unix)]
         Some(Command::Status(args)) => {
             ask(client::status(args.socket.status_socket.as_deref(), args.json))
         }
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         ),
         #[cfg(windows)]
         Some(Command::Service(command)) => ask(service::run(&command)),
+        #[cfg(unix)]
         Some(Command::Reload(args)) => ask(client::reload(args.status_socket.as_deref())),
     }
 }

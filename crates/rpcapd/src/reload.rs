@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
+use crate::cli::Cli;
 use crate::files::shown;
 use crate::locked::lock;
 use crate::notify;
@@ -15,7 +16,8 @@ use crate::sessions::{Ending, Entry};
 use crate::settings::Settings;
 
 /// Options that are heeded at the start and never again.
-const AT_START: [&str; 18] = [
+const AT_START: [&str; 19] = [
+    "backend",
     "capture-own-traffic",
     "debug",
     "log",
@@ -87,7 +89,10 @@ pub fn reload(shared: &Arc<Shared>) -> Outcome {
             shown(file)
         )));
     }
-    let settings = Settings::new(new.cli.clone()).map_err(|e| new.blame(&e))?;
+    // The sandbox has no room for another.
+    let backend = shared.settings.get().cli.backend;
+    let cli = Cli { backend, ..new.cli.clone() };
+    let settings = Settings::new(cli).map_err(|e| new.blame(&e))?;
     let changed: Vec<_> = new.changed(&config).into_iter().map(str::to_owned).collect();
     let those = |some: &[&str]| {
         let those = changed.iter().filter(|c| some.contains(&c.as_str()));

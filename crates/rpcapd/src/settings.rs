@@ -7,7 +7,7 @@ use rpcap_proto::wire::StartFlags;
 
 use crate::auth::{Rights, Users};
 use crate::cli::Cli;
-use crate::devices::View;
+use crate::devices::{Backend, View};
 use crate::locked::lock;
 use crate::peers::{PEERS_MAX, Peer};
 use crate::preselect::Preselect;
@@ -44,8 +44,14 @@ impl Settings {
         if peers.len() > PEERS_MAX {
             return Err(format!("{} collectors to call: {PEERS_MAX} are the most", peers.len()));
         }
-        if cli.max_cpu.is_some() && !cfg!(target_os = "linux") {
-            return Err("--max-cpu is there on Linux only".to_owned());
+        #[cfg(windows)]
+        not_on_windows(&cli)?;
+        if cli.max_cpu.is_some() && !cfg!(any(target_os = "linux", windows)) {
+            return Err("--max-cpu is there on Linux and Windows only".to_owned());
+        }
+        // Whoever offers savefiles only can do so anywhere.
+        if cli.backend == Backend::Libpcap && cli.replay.is_empty() {
+            capture::libpcap::load().map_err(|e| e.to_string())?;
         }
         if cli.active_only && peers.is_empty() {
             return Err("--active-only, but there is nobody to call: name a collector with \
@@ -87,6 +93,26 @@ impl Settings {
             return Err(format!("[[peer]] {peer}: tls = true needs --tls and its certificate"));
         }
         Ok(Self { cli, transport, tls, users, peers })
+    }
+}
+
+/// Options that Windows has no use for, with what there is instead.
+#[cfg(windows)]
+fn not_on_windows(cli: &Cli) -> Result<(), String> {
+    let socket = cli.status_socket.as_deref();
+    let given = [
+        (cli.pid_file.is_some(), "--pid-file", "the service manager knows its processes"),
+        (cli.user.is_some(), "--user", "rpcapd service install --account says whom it runs as"),
+        (socket.is_some_and(|s| s != "none"), "--status-socket", "--metrics tells how it goes"),
+        (
+            cli.bind_device.is_some(),
+            "--bind-device",
+            "routes say how packets leave; -b the address",
+        ),
+    ];
+    match given.into_iter().find(|(given, ..)| *given) {
+        Some((_, option, instead)) => Err(format!("{option} is not there on Windows: {instead}")),
+        None => Ok(()),
     }
 }
 
@@ -144,7 +170,8 @@ impl Terms {
     pub fn devices(&self) -> View<'_> {
         let cli = &self.settings.cli;
         let rules = [cli.devices.as_ref(), self.rights.devices.as_ref()];
-        View { replays: &cli.replay, rules, preselect: self.preselect() }
+        let preselect = self.preselect();
+        View { replays: &cli.replay, rules, preselect, backend: cli.backend }
     }
 
     fn preselect(&self) -> Option<&Preselect> {

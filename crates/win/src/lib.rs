@@ -1,5 +1,6 @@
 //! What Windows has for a daemon: a service and its manager, the event log, accounts and their
-//! passwords, and directories that only some may use. Nothing on other systems.
+//! passwords, directories that only some may use,
+//! sockets and threads. Nothing on other systems.
 #![cfg(windows)]
 
 pub mod accounts;
@@ -8,3 +9,5 @@ pub mod npcap;
 pub mod rights;
 pub mod service;
 mod text;
+pub mod thread;
+pub mod udp;

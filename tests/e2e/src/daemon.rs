@@ -13,6 +13,11 @@ use crate::lab::Lab;
 use crate::process::Process;
 use crate::programs::program;
 
+/// The backend that daemons are told, if `RPCAP_BACKEND` names one: the tests then run over it.
+pub fn backend() -> Option<String> {
+    std::env::var("RPCAP_BACKEND").ok()
+}
+
 /// A running `rpcapd` in namespace `b`.
 #[derive(Debug)]
 pub struct Daemon {
@@ -56,6 +61,11 @@ impl Daemon {
         // A system call that the sandbox should allow ends the daemon, so that the test sees it.
         if !command.get_args().any(|a| a == "--sandbox") {
             command.args(["--sandbox", "kill"]);
+        }
+        if let Some(backend) = backend()
+            && !command.get_args().any(|a| a == "--backend")
+        {
+            command.args(["--backend", &backend]);
         }
         let process = Process::start(command);
         let lines = process.wait_for_lines("listening on ", sockets);

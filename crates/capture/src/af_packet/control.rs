@@ -14,13 +14,13 @@ use socket2::{SockFilter, Socket};
 use super::{
     block::Counts,
     sys::{self, NO_PROTOCOL},
-    wait::Waker,
 };
 use crate::{
     Error, Instruction, Stats,
     capture::Handle,
     filter::kernel::{Placed, REFUSE_ALL, Target, place},
     slot::Slot,
+    wait::Waker,
 };
 
 /// What both sides have.
@@ -228,7 +228,8 @@ fn is_refusal(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOMEM))
 }
 
-fn attach(socket: &Socket, program: &[Instruction]) -> io::Result<()> {
+/// Replaces the socket's filter.
+pub(crate) fn attach(socket: &Socket, program: &[Instruction]) -> io::Result<()> {
     let program: Vec<SockFilter> =
         program.iter().map(|i| SockFilter::new(i.code, i.jt, i.jf, i.k)).collect();
     socket.attach_filter(&program)

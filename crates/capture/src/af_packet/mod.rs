@@ -8,9 +8,9 @@ mod linktype;
 mod ring;
 mod setup;
 mod sys;
-mod wait;
 
 use std::{
+    os::fd::AsFd,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -19,13 +19,16 @@ use socket2::Socket;
 
 pub(crate) use self::{
     block::{RingBlock, RingPackets},
+    control::attach,
     setup::{linktype, ring_bytes},
 };
-use self::{control::Shared, frame::Format, ring::Ring, wait::Wakeup};
+use self::{control::Shared, frame::Format, ring::Ring};
 use crate::{
     Error, LinkType, Options,
     capture::{Control, Ready},
+    ioctl::why_down,
     slot::Seen,
+    wait::Wakeup,
 };
 
 /// Blocks between two looks at the kernel's counters, which have 32 bits: one system call in some
@@ -148,7 +151,7 @@ impl Source {
 
     fn sleep(&mut self, timeout: Option<Duration>, draining: bool) -> Result<(), Error> {
         // A wake-up without a block is not known to happen more than once; if a kernel does it, it must not cost a core.
-        let socket = (self.idle < 8).then_some(&*self.socket);
+        let socket = (self.idle < 8).then(|| self.socket.as_fd());
         let nap = Duration::from_millis(1);
         let timeout = if socket.is_some() {
             timeout
@@ -172,7 +175,9 @@ impl Source {
         match self.socket.take_error() {
             Err(error) => Some(Error::call("SO_ERROR", device, error)),
             Ok(Some(error)) if error.raw_os_error() == Some(libc::ENETDOWN) => {
-                Some(setup::why_down(&self.socket, device))
+                let unbound =
+                    || sys::bound_to(self.socket.as_fd()).is_ok_and(|ifindex| ifindex == -1);
+                Some(why_down(device, unbound))
             }
             Ok(Some(error)) => Some(Error::call("packet socket", device, error)),
             // Somebody else asked first. Counted, so that it cannot spin.

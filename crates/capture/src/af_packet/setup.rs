@@ -4,8 +4,7 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
     sync::Arc,
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use socket2::{Domain, Socket, Type};
@@ -228,22 +227,4 @@ fn set_and_map(
         let _ = sys::set_ring(fd, &none);
         ("mmap of the ring", error)
     })
-}
-
-/// An interface on its way out is first down and then gone: gives it a moment to make up its mind.
-pub(super) fn why_down(socket: &Socket, device: &str) -> Error {
-    let end = Instant::now() + Duration::from_millis(200);
-    loop {
-        let gone = sys::bound_to(socket.as_fd()).is_ok_and(|ifindex| ifindex == -1)
-            || Asker::new().and_then(|asker| asker.is_up(device)).is_err_and(|error| {
-                matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO))
-            });
-        if gone {
-            return Error::InterfaceGone { device: device.to_owned() };
-        }
-        if Instant::now() >= end {
-            return Error::InterfaceDown { device: device.to_owned() };
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
 }

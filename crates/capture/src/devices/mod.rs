@@ -6,7 +6,7 @@ mod linux;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::Error;
+use crate::{Backend, Error, libpcap};
 
 /// Something that can be captured on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,15 +95,12 @@ pub enum Sockaddr {
 ///
 /// # Errors
 ///
-/// A failed call; [`Error::Unsupported`] on systems other than Linux.
-pub fn list() -> Result<Vec<Device>, Error> {
-    #[cfg(target_os = "linux")]
-    {
-        linux::list()
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        Err(Error::Unsupported { what: "listing interfaces" })
+/// A failed call; [`Error::LibraryMissing`] where libpcap is needed.
+pub fn list(backend: Backend) -> Result<Vec<Device>, Error> {
+    match backend {
+        #[cfg(target_os = "linux")]
+        Backend::AfPacket => linux::list(),
+        Backend::Libpcap => libpcap::devices::list(),
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Instruction, check, check::check_body, code::*};
+use super::{
+    Instruction, check,
+    code::*,
+    guard::{RESET, check_guard},
+};
 use crate::{Direction, Error, MAX_SNAPLEN};
 
 /// The most instructions that the kernel takes (`BPF_MAXINSNS`).
@@ -49,7 +53,7 @@ pub(crate) fn place(
 ) -> Result<Placed, Error> {
     check(program)?;
     check_guard(guard)?;
-    let mut kernel = prelude(target, guard);
+    let mut kernel = prelude(target, guard)?;
     if kernel.len() >= KERNEL_MAX {
         return Err(Error::BadFilter {
             index: KERNEL_MAX,
@@ -78,19 +82,10 @@ pub(crate) fn place(
 /// The program that lets nothing pass.
 pub(crate) const REFUSE_ALL: &[Instruction] = &[Instruction::stmt(RET_K, 0)];
 
-/// A guard must leave the client's program a machine as good as new, and may end by running off its end.
-fn check_guard(guard: &[Instruction]) -> Result<(), Error> {
-    check_body(guard, guard.len() + 1)?;
-    match guard.iter().position(|i| matches!(i.code, ST | STX | LD_MEM | LDX_MEM)) {
-        Some(index) => Err(Error::BadFilter { index, reason: "a guard has no scratch memory" }),
-        None => Ok(()),
-    }
-}
-
 /// Direction, the second copy of looped packets, and the guard; falls through to what comes after it.
 ///
 /// In the kernel and not later, so that what nobody wants takes no room in the ring and no part in the statistics.
-fn prelude(target: &Target, guard: &[Instruction]) -> Vec<Instruction> {
+fn prelude(target: &Target, guard: &[Instruction]) -> Result<Vec<Instruction>, Error> {
     use Instruction as I;
     let refuse = I::stmt(RET_K, 0);
     let load_type = I::stmt(LD_B_ABS, SKF_AD_PKTTYPE);
@@ -123,15 +118,15 @@ fn prelude(target: &Target, guard: &[Instruction]) -> Vec<Instruction> {
         }
         Direction::Both => {}
     }
-    out.extend(guard);
-    if !out.is_empty() {
-        // Registers are 0 when a program begins. The prelude proper leaves X alone; a guard need not.
-        out.push(I::stmt(LD_IMM, 0));
-        if !guard.is_empty() {
-            out.push(I::stmt(LDX_IMM, 0));
-        }
+    for (index, instruction) in guard.iter().enumerate() {
+        let reason = "the kernel does not know this part of a cooked header";
+        out.push(fit(instruction, target).ok_or(Error::BadFilter { index, reason })?);
     }
-    out
+    if !out.is_empty() {
+        // The prelude proper leaves X alone; a guard need not.
+        out.extend(&RESET[..if guard.is_empty() { 1 } else { 2 }]);
+    }
+    Ok(out)
 }
 
 /// `instruction` for the kernel: returns no more than the snaplen, and counts from where the kernel's packet begins.
@@ -146,6 +141,16 @@ fn fit(instruction: &Instruction, target: &Target) -> Option<Instruction> {
         }
         _ => Some(*instruction),
     }
+}
+
+/// Whether `program`, for packets with a cooked header, can be put in terms of the kernel's packet.
+pub(crate) fn fits_cooked(program: &[Instruction]) -> bool {
+    program.iter().all(|instruction| match instruction.code {
+        LD_W_ABS | LD_H_ABS | LD_B_ABS | LD_W_IND | LD_H_IND | LD_B_IND | LDX_B_MSH => {
+            uncook(instruction).is_some()
+        }
+        _ => true,
+    })
 }
 
 /// A load from a cooked packet, as one from the packet without its header; the header's packet type and protocol are
@@ -235,23 +240,41 @@ mod tests {
     #[test]
     fn the_guard_refuses_or_falls_through_with_clean_registers() {
         let guard = [
-            Instruction::stmt(LD_W_ABS, SKF_AD_IFINDEX),
+            Instruction::stmt(LD_H_ABS, 12),
             Instruction::stmt(TAX, 0),
             Instruction::jump(JEQ_K, 7, 0, 1),
             Instruction::stmt(RET_K, 0),
         ];
-        assert_eq!(answer(&ETHERNET, &guard, 0, 7, 1), 0);
-        assert_eq!(answer(&ETHERNET, &guard, 0, 8, 1), 96);
         let program = [Instruction::stmt(ADD_X, 0), Instruction::stmt(RET_A, 0)];
         let placed = place(&ETHERNET, &guard, &program, false).unwrap();
-        let aux = Aux { ifindex: Some(8), ..Aux::default() };
-        assert_eq!(run(&placed.kernel, &[0; 64], 64, &aux), 0);
+        let mut packet = [0; 64];
+        assert_eq!(run(&placed.kernel, &packet, 64, &Aux::default()), 0);
+        let placed = place(&ETHERNET, &guard, &[], false).unwrap();
+        assert_eq!(run(&placed.kernel, &packet, 64, &Aux::default()), 96);
+        packet[13] = 7;
+        assert_eq!(run(&placed.kernel, &packet, 64, &Aux::default()), 0);
+    }
+
+    #[test]
+    fn a_guard_counts_from_the_cooked_header_too() {
+        let guard = [
+            Instruction::stmt(LD_H_ABS, 14),
+            Instruction::stmt(LD_B_ABS, 25),
+            Instruction::stmt(LD_B_IND, 16),
+        ];
+        let placed = place(&ANY, &guard, &[], false).unwrap();
+        let at = placed.kernel.len() - 6;
+        let offsets: Vec<_> = placed.kernel[at..at + 3].iter().map(|i| i.k).collect();
+        assert_eq!(offsets, [SKF_AD_PROTOCOL, 9, 0]);
+        assert!(place(&ANY, &[Instruction::stmt(LD_H_ABS, 2)], &[], false).is_err());
     }
 
     #[test]
     fn bad_guards_are_told() {
         let scratch = [Instruction::stmt(ST, 0)];
         assert!(place(&ETHERNET, &scratch, &[], false).is_err());
+        let ancillary = [Instruction::stmt(LD_W_ABS, SKF_AD_IFINDEX)];
+        assert!(place(&ETHERNET, &ancillary, &[], false).is_err());
         let jump = [Instruction::stmt(JA, 1)];
         assert!(place(&ETHERNET, &jump, &[], false).is_err());
         assert!(place(&ETHERNET, &[Instruction::stmt(JA, 0)], &[], false).is_ok());

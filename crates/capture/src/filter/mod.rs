@@ -2,6 +2,7 @@
 
 mod check;
 pub(crate) mod code;
+pub(crate) mod guard;
 mod run;
 
 #[cfg(target_os = "linux")]

@@ -1,10 +1,19 @@
-//! libpcap (on Windows: Npcap), loaded when it is first needed: it compiles filter texts. Nothing else here needs it.
+//! libpcap (on Windows: Npcap), loaded when it is first needed: it compiles filter texts, and captures where nothing
+//! else does ([`Backend::Libpcap`](crate::Backend)).
 
-mod sys;
+mod compile;
+mod control;
+pub(crate) mod devices;
+mod handle;
+mod library;
+mod link;
+mod place;
+mod source;
 
 use std::ffi::CString;
 
-use crate::{Instruction, LinkType};
+pub(crate) use self::source::{Source, linktype};
+use crate::{Error, Instruction, LinkType};
 
 /// Why a filter text could not be compiled.
 #[derive(Debug, thiserror::Error)]
@@ -38,11 +47,24 @@ pub enum CompileError {
 }
 
 #[cfg(target_os = "windows")]
-const REMEDY: &str = "install Npcap (https://npcap.com)";
+pub(crate) const REMEDY: &str = "install Npcap (https://npcap.com)";
 #[cfg(target_os = "macos")]
-const REMEDY: &str = "it should be part of macOS";
+pub(crate) const REMEDY: &str = "it should be part of macOS";
 #[cfg(not(any(target_os = "windows", target_os = "macos")))]
-const REMEDY: &str = "install libpcap0.8 (Debian, Ubuntu) or libpcap (Fedora, Alpine, Arch)";
+pub(crate) const REMEDY: &str =
+    "install libpcap0.8 (Debian, Ubuntu) or libpcap (Fedora, Alpine, Arch)";
+
+/// Loads the library, for a process that may not be able to later.
+///
+/// # Errors
+///
+/// [`Error::LibraryMissing`].
+pub fn load() -> Result<(), Error> {
+    match library::functions() {
+        Ok(_) => Ok(()),
+        Err(reason) => Err(Error::LibraryMissing { reason }),
+    }
+}
 
 /// Compiles `text`, in the language of pcap-filter(7), to a program for packets of `linktype` that keeps `snaplen` bytes
 /// of what it accepts. The empty text accepts everything.
@@ -59,10 +81,12 @@ pub fn compile(
     optimize: bool,
 ) -> Result<Vec<Instruction>, CompileError> {
     let filter = CString::new(text).map_err(|_| CompileError::InteriorNul)?;
-    sys::compile(&filter, linktype, snaplen, optimize).map_err(|error| match error {
-        sys::Error::Missing(reason) => CompileError::LibraryMissing { reason },
-        sys::Error::Refused => CompileError::Refused { linktype, snaplen },
-        sys::Error::Syntax(message) => CompileError::Syntax { filter: text.to_owned(), message },
+    compile::compile(&filter, linktype, snaplen, optimize).map_err(|error| match error {
+        compile::Error::Missing(reason) => CompileError::LibraryMissing { reason },
+        compile::Error::Refused => CompileError::Refused { linktype, snaplen },
+        compile::Error::Syntax(message) => {
+            CompileError::Syntax { filter: text.to_owned(), message }
+        }
     })
 }
 

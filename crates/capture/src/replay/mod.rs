@@ -15,14 +15,15 @@ use self::{
     savefile::{Record, Savefile},
 };
 use crate::{
-    Capture, Error, LinkType, Options, Packet, Timestamp,
+    Capture, Error, LinkType, Options, Timestamp,
+    batch::{BATCH, Batch, BatchBlock},
     capture::{Control, Ready},
     filter::{Aux, check, run},
     slot::Seen,
 };
 
 /// Bytes of packets in a block, unless one packet is larger.
-pub const BLOCK: usize = 256 << 10;
+pub const BLOCK: usize = BATCH;
 
 /// Opens the savefile at `path` as if it were an interface: `.pcap`, of either byte order, with microseconds or
 /// nanoseconds.
@@ -53,8 +54,7 @@ pub fn open(path: impl AsRef<Path>, options: &Options, paced: bool) -> Result<Ca
         held: None,
         at_end: false,
         error: None,
-        bytes: Vec::with_capacity(BLOCK),
-        packets: Vec::new(),
+        batch: Batch::new(),
     }))
 }
 
@@ -72,18 +72,8 @@ pub(crate) struct Source {
     held: Option<Record>,
     at_end: bool,
     error: Option<Error>,
-    /// The block's packets, back to back.
-    bytes: Vec<u8>,
-    packets: Vec<Entry>,
-}
-
-/// A packet in [`Source::bytes`].
-#[derive(Debug)]
-struct Entry {
-    ts: Timestamp,
-    len: u32,
-    at: usize,
-    caplen: usize,
+    /// The block's packets.
+    batch: Batch,
 }
 
 impl Source {
@@ -110,7 +100,7 @@ impl Source {
                 return Ok(Ready::Ended);
             }
             let due = self.fill();
-            if !self.packets.is_empty() {
+            if !self.batch.is_empty() {
                 return Ok(Ready::Block);
             }
             if let Some(error) = self.error.take() {
@@ -129,16 +119,15 @@ impl Source {
     }
 
     /// The block that [`Source::wait`] collected.
-    pub(crate) fn block(&mut self) -> ReplayBlock<'_> {
-        ReplayBlock { bytes: &self.bytes, packets: &self.packets, shared: &self.shared, next: 0 }
+    pub(crate) fn block(&mut self) -> BatchBlock<'_> {
+        self.batch.lend(&self.shared.unread)
     }
 
     /// Collects what is due, a block at most. If that is nothing, says when something will be.
     fn fill(&mut self) -> Option<Instant> {
-        self.bytes.clear();
-        self.packets.clear();
+        self.batch.clear();
         self.shared.slot.refresh(&mut self.seen);
-        while self.bytes.len() < BLOCK {
+        while !self.batch.is_full() {
             let record = match self.held.take() {
                 Some(record) => record,
                 None if self.at_end => return None,
@@ -185,9 +174,7 @@ impl Source {
             return;
         }
         let data = &data[..data.len().min(keep).min(self.snaplen)];
-        let at = self.bytes.len();
-        self.bytes.extend_from_slice(data);
-        self.packets.push(Entry { ts: record.ts, len: record.len, at, caplen: data.len() });
+        self.batch.push(record.ts, record.len, data);
         // Relaxed: a sum, ordered by whatever tells the reader that the capture has ended.
         self.shared.received.fetch_add(1, Ordering::Relaxed);
     }
@@ -195,52 +182,6 @@ impl Source {
 
 fn since_epoch(ts: Timestamp) -> Duration {
     Duration::new(ts.secs.into(), ts.nanos)
-}
-
-/// Packets of a savefile.
-#[derive(Debug)]
-pub(crate) struct ReplayBlock<'a> {
-    bytes: &'a [u8],
-    packets: &'a [Entry],
-    shared: &'a Shared,
-    next: usize,
-}
-
-impl ReplayBlock<'_> {
-    pub(crate) fn left(&self) -> u32 {
-        u32::try_from(self.packets.len() - self.next).unwrap_or(u32::MAX)
-    }
-
-    pub(crate) fn packets(&mut self) -> ReplayPackets<'_> {
-        ReplayPackets { bytes: self.bytes, packets: self.packets, next: &mut self.next }
-    }
-}
-
-impl Drop for ReplayBlock<'_> {
-    fn drop(&mut self) {
-        let unread = self.packets.len() - self.next;
-        // Relaxed: as in `Source::take`.
-        self.shared.unread.fetch_add(unread as u64, Ordering::Relaxed);
-    }
-}
-
-/// The packets of a block, from where the last walk ended.
-#[derive(Debug)]
-pub(crate) struct ReplayPackets<'b> {
-    bytes: &'b [u8],
-    packets: &'b [Entry],
-    next: &'b mut usize,
-}
-
-impl<'b> Iterator for ReplayPackets<'b> {
-    type Item = Packet<'b>;
-
-    fn next(&mut self) -> Option<Packet<'b>> {
-        let entry = self.packets.get(*self.next)?;
-        *self.next += 1;
-        let data = self.bytes.get(entry.at..entry.at + entry.caplen)?;
-        Some(Packet { ts: entry.ts, len: entry.len, data })
-    }
 }
 
 #[cfg(test)]

@@ -13,12 +13,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-use capture::{Capture, Event, Instruction, Packet, Stats};
+use capture::{Backend, Capture, Event, Instruction, Options, Packet, Stats};
 use nix::{
     ifaddrs::getifaddrs,
     sched::{CloneFlags, setns},
     sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket},
 };
+
+/// The backend that the tests are about: `RPCAP_BACKEND=libpcap` has all of them run over libpcap.
+pub(crate) fn backend() -> Backend {
+    match std::env::var("RPCAP_BACKEND").as_deref() {
+        Ok("libpcap") => Backend::Libpcap,
+        Ok(other) => panic!("RPCAP_BACKEND={other}: there is libpcap only"),
+        Err(_) => Backend::AfPacket,
+    }
+}
+
+pub(crate) fn is_libpcap() -> bool {
+    backend() == Backend::Libpcap
+}
+
+/// `Options::default()` for this backend.
+pub(crate) fn options() -> Options {
+    Options { backend: backend(), ..Options::default() }
+}
 
 /// A network namespace with the veth pair `rx0`, `tx0`, both up and silent.
 pub(crate) struct Net {

@@ -8,9 +8,9 @@
 use std::net::IpAddr;
 
 use capture::{Instruction, LinkType};
-use rpcap_proto::bpf::Ancillary;
 use rpcap_proto::bpf::op::{
-    JA, JEQ_K, JGE_K, JSET_K, LD_B_IND, LD_H_ABS, LD_H_IND, LD_LEN, LD_W_IND, LDX_IMM, RET_K,
+    JA, JEQ_K, JGE_K, JSET_K, LD_B_ABS, LD_B_IND, LD_H_ABS, LD_H_IND, LD_LEN, LD_W_IND, LDX_IMM,
+    RET_K, RSH_K,
 };
 
 use super::{Flow, Transport};
@@ -36,11 +36,8 @@ pub(super) fn guard<'a>(
     flows: impl Iterator<Item = &'a Flow>,
     linktype: LinkType,
 ) -> Vec<Instruction> {
-    // Bytes before the network header, as the kernel's filter sees the packet.
-    let link = match linktype {
-        LinkType::ETHERNET => 14,
-        LinkType::RAW | LinkType::LINUX_SLL => 0,
-        _ => return Vec::new(),
+    let Some(link) = Link::of(linktype) else {
+        return Vec::new();
     };
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for flow in flows {
@@ -48,7 +45,7 @@ pub(super) fn guard<'a>(
         let tests = if flow.local.is_ipv4() { &mut v4 } else { &mut v6 };
         let before = tests.len();
         for outgoing in [true, false] {
-            refuse(flow, outgoing, tests);
+            refuse(flow, outgoing, link.len, tests);
         }
         if tests.len() - before > room {
             tests.truncate(before);
@@ -60,24 +57,58 @@ pub(super) fn guard<'a>(
     }
     let mut out = Program::default();
     out.push(LD_LEN, 0);
-    out.end_unless(JGE_K, link + IPV4_MIN);
-    // X is where the network header begins, A the protocol in it.
-    out.push(LDX_IMM, link);
-    out.push(LD_H_ABS, Ancillary::Protocol.offset());
-    // A tag that is still in the packet precedes both. The shortest untagged packet is long enough
-    // for all that is loaded from a tagged one.
-    out.0.push(Instruction::jump(JEQ_K, ETH_P_8021Q, 1, 0));
-    out.0.push(Instruction::jump(JEQ_K, ETH_P_8021AD, 0, 2));
-    out.push(LDX_IMM, link + VLAN_TAG_LEN);
-    out.push(LD_H_ABS, link + 2);
-    let ip6 = Program::for_ipv6(link, v6);
-    let ip4 = Program::for_ipv4(v4);
+    out.end_unless(JGE_K, link.counted + IPV4_MIN);
+    // X is how much later than without a tag the network header begins, A the protocol in it.
+    out.push(LDX_IMM, 0);
+    let (is_ipv4, is_ipv6) = match link.protocol {
+        Some(at) => {
+            out.push(LD_H_ABS, at);
+            // A tag that is still in the packet precedes both. The shortest untagged packet is long
+            // enough for all that is loaded from a tagged one.
+            out.0.push(Instruction::jump(JEQ_K, ETH_P_8021Q, 1, 0));
+            out.0.push(Instruction::jump(JEQ_K, ETH_P_8021AD, 0, 2));
+            out.push(LDX_IMM, VLAN_TAG_LEN);
+            out.push(LD_H_ABS, link.len + 2);
+            (ETH_P_IP, ETH_P_IPV6)
+        }
+        None => {
+            out.push(LD_B_ABS, link.len);
+            out.push(RSH_K, 4);
+            (4, 6)
+        }
+    };
+    let ip6 = Program::for_ipv6(&link, is_ipv6, v6);
+    let ip4 = Program::for_ipv4(&link, v4);
     // A jump over the tests for IPv4, whose own end is that of the program.
-    out.0.push(Instruction::jump(JEQ_K, ETH_P_IP, 1, 0));
+    out.0.push(Instruction::jump(JEQ_K, is_ipv4, 1, 0));
     out.push(JA, ip4.0.len() as u32);
     out.0.extend(ip4.0);
     out.0.extend(ip6.0);
     out.finish()
+}
+
+/// What is before the IP header.
+struct Link {
+    /// Bytes of it.
+    len: u32,
+    /// Those of them that count as the packet's: a cooked header does not.
+    counted: u32,
+    /// Where it says what follows, as an EtherType; if it does not, the IP version tells.
+    protocol: Option<u32>,
+}
+
+impl Link {
+    fn of(linktype: LinkType) -> Option<Self> {
+        let (len, counted, protocol) = match linktype {
+            LinkType::ETHERNET => (14, 14, Some(12)),
+            LinkType::LINUX_SLL => (16, 0, Some(14)),
+            LinkType::RAW => (0, 0, None),
+            // Loopback elsewhere: the number of a family, which every system has its own of.
+            LinkType::NULL | LinkType::LOOP => (4, 4, None),
+            _ => return None,
+        };
+        Some(Self { len, counted, protocol })
+    }
 }
 
 /// A program in the making. Jumps to its end are written with an impossible target first.
@@ -87,20 +118,20 @@ struct Program(Vec<Instruction>);
 const END: u32 = u32::MAX;
 
 impl Program {
-    fn for_ipv4(tests: Vec<Instruction>) -> Self {
+    fn for_ipv4(link: &Link, tests: Vec<Instruction>) -> Self {
         let mut program = Self::default();
-        program.push(LD_B_IND, 0);
+        program.push(LD_B_IND, link.len);
         program.end_unless(JEQ_K, 0x45);
         program.0.extend(tests);
         program.push(JA, END);
         program
     }
 
-    fn for_ipv6(link: u32, tests: Vec<Instruction>) -> Self {
+    fn for_ipv6(link: &Link, is_ipv6: u32, tests: Vec<Instruction>) -> Self {
         let mut program = Self::default();
-        program.end_unless(JEQ_K, ETH_P_IPV6);
+        program.end_unless(JEQ_K, is_ipv6);
         program.push(LD_LEN, 0);
-        program.end_unless(JGE_K, link + IPV6_MIN);
+        program.end_unless(JGE_K, link.counted + IPV6_MIN);
         program.0.extend(tests);
         program
     }
@@ -125,8 +156,9 @@ impl Program {
     }
 }
 
-/// Appends what refuses a flow's packets of one direction. Others fall through.
-fn refuse(flow: &Flow, outgoing: bool, out: &mut Vec<Instruction>) {
+/// Appends what refuses a flow's packets of one direction. Others fall through. The IP header begins
+/// after `link` bytes, and X more.
+fn refuse(flow: &Flow, outgoing: bool, link: u32, out: &mut Vec<Instruction>) {
     let (peer_at, local_at, protocol_at, ports_at) = match flow.local.ip() {
         IpAddr::V4(_) if outgoing => (16, 12, 9, 20),
         IpAddr::V4(_) => (12, 16, 9, 20),
@@ -140,7 +172,7 @@ fn refuse(flow: &Flow, outgoing: bool, out: &mut Vec<Instruction>) {
     let mut misses = Vec::new();
     let mut hits = Vec::new();
     let mut require = |out: &mut Vec<Instruction>, load, at, value| {
-        out.push(Instruction::stmt(load, at));
+        out.push(Instruction::stmt(load, link + at));
         misses.push(out.len());
         out.push(Instruction::jump(JEQ_K, value, 0, 0));
     };
@@ -153,13 +185,13 @@ fn refuse(flow: &Flow, outgoing: bool, out: &mut Vec<Instruction>) {
     }
     // A datagram larger than the path takes travels in fragments, and only the first has ports.
     if fragments && flow.local.is_ipv6() {
-        out.push(Instruction::stmt(LD_B_IND, protocol_at));
+        out.push(Instruction::stmt(LD_B_IND, link + protocol_at));
         hits.push(out.len());
         out.push(Instruction::jump(JEQ_K, IPPROTO_FRAGMENT, 0, 0));
     }
     require(out, LD_B_IND, protocol_at, flow.transport as u32);
     if fragments && flow.local.is_ipv4() {
-        out.push(Instruction::stmt(LD_H_IND, 6));
+        out.push(Instruction::stmt(LD_H_IND, link + 6));
         hits.push(out.len());
         out.push(Instruction::jump(JSET_K, 0x1fff, 0, 0));
     }
@@ -235,12 +267,28 @@ mod tests {
         p
     }
 
-    /// Whether a guard against `flows`, followed by "accept", lets the frame pass.
-    fn passes(flows: &[Flow], packet: &[u8]) -> bool {
-        let mut program = guard(flows.iter(), LinkType::ETHERNET);
+    /// Whether a guard against `flows`, followed by "accept", lets the packet pass.
+    fn lets(flows: &[Flow], linktype: LinkType, packet: &[u8], len: usize) -> bool {
+        let mut program = guard(flows.iter(), linktype);
+        assert!(!program.is_empty());
         program.push(Instruction::stmt(RET_K, 1));
-        let protocol = Some(u16::from_be_bytes([packet[12], packet[13]]));
-        run(&program, packet, packet.len() as u32, &Aux { protocol, ..Aux::default() }) == 1
+        run(&program, packet, len as u32, &Aux::default()) == 1
+    }
+
+    /// The same for an Ethernet frame, which is asked for with every link header there is.
+    fn passes(flows: &[Flow], frame: &[u8]) -> bool {
+        let passes = lets(flows, LinkType::ETHERNET, frame, frame.len());
+        let mut cooked = vec![0; 14];
+        cooked.extend(&frame[12..]);
+        // The kernel does not count the header.
+        let len = cooked.len() - 16;
+        assert_eq!(lets(flows, LinkType::LINUX_SLL, &cooked, len), passes, "cooked");
+        if let [8, 0] | [0x86, 0xdd] = frame[12..14] {
+            assert_eq!(lets(flows, LinkType::RAW, &frame[14..], frame.len() - 14), passes, "raw");
+            let null = [&[2, 0, 0, 0], &frame[14..]].concat();
+            assert_eq!(lets(flows, LinkType::NULL, &null, null.len()), passes, "null");
+        }
+        passes
     }
 
     #[test]

@@ -220,7 +220,14 @@ impl Observer {
     fn devices(&self) -> Vec<Device> {
         let settings = self.shared.settings.get();
         let (replays, rules) = (&settings.cli.replay, settings.cli.devices.as_ref());
-        match (View { replays, rules: [rules, None], preselect: None }).list() {
+        match (View {
+            replays,
+            rules: [rules, None],
+            preselect: None,
+            backend: settings.cli.backend,
+        })
+        .list()
+        {
             Ok(devices) => devices.into_iter().map(Device::new).collect(),
             Err(e) => {
                 tracing::warn!("listing devices for a report: {e}");

@@ -19,7 +19,16 @@ impl Session<'_> {
     /// The link type of a listed device. What a capture needs beyond that, a right or an interface
     /// that is up, STARTCAP will tell.
     pub(super) fn linktype(&self, name: &str) -> Result<capture::LinkType, String> {
-        linktype(&self.find(name)?, name)
+        self.linktype_of(&self.find(name)?, name)
+    }
+
+    fn linktype_of(&self, kind: &Kind<'_>, name: &str) -> Result<capture::LinkType, String> {
+        match kind {
+            Kind::Interface => capture::linktype(name, self.terms.settings.cli.backend.into()),
+            Kind::Savefile(path) => capture::replay::open(path, &capture::Options::default(), true)
+                .map(|capture| capture.linktype()),
+        }
+        .map_err(|e| e.to_string())
     }
 
     fn find(&self, name: &str) -> Result<Kind<'_>, String> {
@@ -34,7 +43,7 @@ impl Session<'_> {
         mut options: capture::Options,
     ) -> Result<capture::Capture, String> {
         match kind {
-            Kind::Interface => capture::linktype(name).and_then(|linktype| {
+            Kind::Interface => capture::linktype(name, options.backend).and_then(|linktype| {
                 options.guard = self.shared.own.guard(linktype);
                 capture::open(name, &options)
             }),
@@ -51,10 +60,11 @@ impl Session<'_> {
         let kind = self.find(&start.device)?;
         let snaplen = start.snaplen.min(self.terms.snaplen());
         let ceiling = match self.terms.filter() {
-            Some(text) => Some(ceiling(&text, linktype(&kind, &start.device)?)?),
+            Some(text) => Some(ceiling(&text, self.linktype_of(&kind, &start.device)?)?),
             None => None,
         };
         let options = capture::Options {
+            backend: cli.backend.into(),
             snaplen,
             promisc: start.promisc,
             ring_bytes: usize::try_from(cli.buffer).unwrap_or(usize::MAX),
@@ -195,15 +205,6 @@ impl Session<'_> {
         );
         Ok(())
     }
-}
-
-fn linktype(kind: &Kind<'_>, name: &str) -> Result<capture::LinkType, String> {
-    match kind {
-        Kind::Interface => capture::linktype(name),
-        Kind::Savefile(path) => capture::replay::open(path, &capture::Options::default(), true)
-            .map(|capture| capture.linktype()),
-    }
-    .map_err(|e| e.to_string())
 }
 
 /// The operator's filter, which packets must pass besides the client's.
