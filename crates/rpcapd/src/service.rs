@@ -18,6 +18,7 @@ use win::rights;
 use win::service::Control;
 use win::service::manage::{self, Account, Plan};
 
+use crate::auth;
 use crate::cli::Arguments;
 use crate::config::{self, Config};
 use crate::files::shown;
@@ -266,6 +267,7 @@ fn check(options: Vec<OsString>) -> anyhow::Result<Config> {
     }
     let config = config::load(&args).map_err(|errors| anyhow::anyhow!(errors.0.join("\n")))?;
     Settings::new(config.cli.clone()).map_err(|e| anyhow::anyhow!(config.blame(&e)))?;
+    auth::check_accounts(&config.cli)?;
     Ok(config)
 }
 

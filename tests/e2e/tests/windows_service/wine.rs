@@ -22,21 +22,22 @@ pub(crate) struct Wine<'a> {
 }
 
 impl<'a> Wine<'a> {
-    /// `RPCAP_WINDOWS` is the directory of the programs, `RPCAP_WINE_PREFIX` a prefix to copy.
+    /// `RPCAP_WINDOWS` is the directory of the programs, whose file `env` names a prefix to copy.
     pub(crate) fn start(lab: &'a Lab) -> Option<Self> {
-        let place = |name| env::var_os(name).map(PathBuf::from);
-        let (Some(programs), Some(template)) = (place("RPCAP_WINDOWS"), place("RPCAP_WINE_PREFIX"))
-        else {
-            eprintln!("SKIPPED: programs for Windows and Wine: RPCAP_WINDOWS, RPCAP_WINE_PREFIX");
+        let Some(programs) = env::var_os("RPCAP_WINDOWS").map(PathBuf::from) else {
+            eprintln!("SKIPPED: scripts/test runs this with the programs for Windows");
             return None;
         };
+        let environment = fs::read_to_string(programs.join("env")).expect("what Wine needs");
+        let template = environment.lines().find_map(|line| line.strip_prefix("WINEPREFIX="));
+        let template = Path::new(template.expect("a prefix"));
         if !Path::new(WINE).exists() {
             skip("wine64 is not installed");
             return None;
         }
         let prefix = lab.path("prefix");
         // Files that Wine does not write to are shared.
-        run(Command::new("cp").arg("-al").arg(&template).arg(&prefix));
+        run(Command::new("cp").arg("-al").arg(template).arg(&prefix));
         for name in ["system.reg", "user.reg", "userdef.reg"] {
             fs::remove_file(prefix.join(name)).expect("a registry");
             fs::copy(template.join(name), prefix.join(name)).expect("a registry");
