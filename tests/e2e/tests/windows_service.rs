@@ -7,13 +7,13 @@
 mod wine;
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
-use e2e::frames::{assert_frames, frames};
+use e2e::frames::{numbers, send_datagrams};
 use e2e::process::run;
 use e2e::programs::workspace;
 use e2e::{Client, Lab, Process, savefile, wait_until};
+use rpcap_proto::wire::Device;
 use wine::Wine;
 
 const DIRECTORY: &str = r"C:\Program Files\rpcapd";
@@ -24,21 +24,6 @@ const CONFIG: &str = r"C:\Program Files\rpcapd\rpcapd.toml";
 const PAUSE: &str = "2";
 const CONTINUE: &str = "3";
 const PARAM_CHANGE: &str = "6";
-
-/// A savefile of Ethernet frames.
-fn save(path: &Path, frames: &[Vec<u8>]) {
-    let mut bytes = Vec::new();
-    let mut word = |value: u32| bytes.extend(value.to_le_bytes());
-    [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 1].into_iter().for_each(&mut word);
-    for frame in frames {
-        let length = frame.len() as u32;
-        for value in [1_700_000_000, 0, length, length] {
-            bytes.extend(u32::to_le_bytes(value));
-        }
-        bytes.extend(frame);
-    }
-    fs::write(path, bytes).expect("a savefile");
-}
 
 /// Sends a control code to the service.
 fn control(wine: &Wine<'_>, code: &str) {
@@ -54,13 +39,9 @@ fn control(wine: &Wine<'_>, code: &str) {
 fn installed_started_captured_from_read_again_stopped_and_removed() {
     let Some(lab) = Lab::new() else { return };
     let Some(wine) = Wine::start(&lab) else { return };
-    let sent = frames(1..21);
-    save(&lab.path("replay.pcap"), &sent);
-    let replay = format!("replayed={}", wine.path(&lab.path("replay.pcap")));
     let options = ["-n", "-b", "127.0.0.1", "-p", "2002", "--status-socket", "none"];
     let install = ["install", "--to", DIRECTORY, "--config", CONFIG, "--"];
-    let install: Vec<_> = install.into_iter().chain(options).chain(["--replay", &replay]).collect();
-    let said = wine.service(&install);
+    let said = wine.service(&[&install[..], &options].concat());
     assert!(said.contains(&format!("install the service rpcapd: {PROGRAM}")), "{said}");
 
     let service = wine.registry("rpcapd").expect("the service");
@@ -79,13 +60,17 @@ fn installed_started_captured_from_read_again_stopped_and_removed() {
     let address = "127.0.0.1:2002".parse().expect("an address");
     let mut session = Client::connect_from(&lab.net.b, address);
     let devices = session.devices().expect("a list of devices");
-    assert!(devices.iter().any(|device| device.name == b"replayed"), "{devices:?}");
-
+    let is_lo = |device: &&Device| String::from_utf8_lossy(&device.description).contains("lo");
+    let lo = devices.iter().find(is_lo).expect("Wine has the interface's name in the description");
+    let url = format!("rpcap://127.0.0.1:2002/{}", String::from_utf8_lossy(&lo.name));
     let mut capture = lab.rpcap();
-    capture.args(["capture", "rpcap://127.0.0.1:2002/replayed", "-c", "20", "-w"]);
-    run(capture.arg(lab.path("out.pcap")));
+    capture.args(["capture", &url, "-f", "udp and greater 100", "-c", "20", "-w"]);
+    let mut capture = Process::start(capture.arg(lab.path("out.pcap")));
+    capture.wait_for_line("capturing from");
+    send_datagrams(&lab.net.b, "127.0.0.1", 0..20, 200);
+    capture.wait_success();
     let got = savefile::read(&lab.path("out.pcap"));
-    assert_frames("what was captured from the service", &sent, &got.packets);
+    assert_eq!(numbers(&got.packets), (0..20).collect::<Vec<_>>());
 
     let config = wine.drive().join("Program Files/rpcapd/rpcapd.toml");
     let text = fs::read_to_string(&config).expect("the configuration");

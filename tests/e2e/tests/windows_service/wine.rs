@@ -127,11 +127,6 @@ impl<'a> Wine<'a> {
         wait_until(&format!("{kind} {text}"), || self.events().lines().any(is_it));
     }
 
-    /// A path of Linux as Windows has it.
-    pub(crate) fn path(&self, path: &Path) -> String {
-        format!("Z:{}", path.display()).replace('/', r"\")
-    }
-
     /// Where Windows' `C:\` is.
     pub(crate) fn drive(&self) -> PathBuf {
         self.prefix.join("drive_c")
