@@ -18,6 +18,7 @@ use win::rights;
 use win::service::Control;
 use win::service::manage::{self, Account, Plan};
 
+use crate::auth;
 use crate::cli::Arguments;
 use crate::config::{self, Config};
 use crate::files::shown;
@@ -159,7 +160,10 @@ fn install(args: &InstallArgs) -> anyhow::Result<String> {
     match (&file, kept) {
         (Some(_), None) if config.has_file() => bail!("--config: OPTIONS have a file already (-f)"),
         (Some(file), None) => save(&mut steps, &config, file)?,
-        (Some(file), Some(_)) => steps.say(&format!("{} is kept", shown(file))),
+        (Some(file), Some(_)) => steps.say(&match args.options.is_empty() {
+            true => format!("{} is kept", shown(file)),
+            false => format!("{} is kept: OPTIONS are not heeded", shown(file)),
+        }),
         (None, _) => {}
     }
     if args.config_only {
@@ -263,6 +267,7 @@ fn check(options: Vec<OsString>) -> anyhow::Result<Config> {
     }
     let config = config::load(&args).map_err(|errors| anyhow::anyhow!(errors.0.join("\n")))?;
     Settings::new(config.cli.clone()).map_err(|e| anyhow::anyhow!(config.blame(&e)))?;
+    auth::check_accounts(&config.cli)?;
     Ok(config)
 }
 

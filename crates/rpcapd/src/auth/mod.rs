@@ -30,6 +30,8 @@ pub use file::ReadError;
 pub use manage::{UserCommand, run};
 #[cfg(target_os = "linux")]
 pub use pam::{HelperArgs, run as answer_daemon};
+#[cfg(windows)]
+pub(crate) use windows::check as check_accounts;
 
 /// Most bytes of a name and of a password.
 const NAME_MAX: usize = 256;

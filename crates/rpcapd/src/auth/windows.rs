@@ -51,14 +51,7 @@ impl Logons {
         if !cli.accounts() {
             return Ok(None);
         }
-        let names = |list: &Option<Names>| list.clone().unwrap_or_default().0;
-        let find = |name: &String| {
-            let account = Account::find(name);
-            account.with_context(|| format!("--windows-users: the account {}", name.escape_debug()))
-        };
-        let users = names(&cli.windows_users).iter().map(find).collect::<Result<_, _>>()?;
-        let groups = names(&cli.windows_groups).iter().map(|name| name.to_lowercase()).collect();
-        let allowed = Allowed { users, groups };
+        let allowed = Allowed::new(cli)?;
         // One more may wait behind one that hangs; whoever comes then is told at once.
         let (ask, asked) = sync_channel(1);
         let answer = move || allowed.answer(&asked);
@@ -83,7 +76,23 @@ impl Logons {
     }
 }
 
+/// Whether every account that these options name is there.
+pub(crate) fn check(cli: &Cli) -> anyhow::Result<()> {
+    Allowed::new(cli).map(drop)
+}
+
 impl Allowed {
+    fn new(cli: &Cli) -> anyhow::Result<Self> {
+        let names = |list: &Option<Names>| list.clone().unwrap_or_default().0;
+        let find = |name: &String| {
+            let account = Account::find(name);
+            account.with_context(|| format!("--windows-users: the account {}", name.escape_debug()))
+        };
+        let users = names(&cli.windows_users).iter().map(find).collect::<Result<_, _>>()?;
+        let groups = names(&cli.windows_groups).iter().map(|name| name.to_lowercase()).collect();
+        Ok(Self { users, groups })
+    }
+
     fn answer(&self, asked: &Receiver<Job>) {
         while let Ok(job) = asked.recv() {
             // Nobody waits any more for what came behind one that hung.
