@@ -17,14 +17,15 @@ const SERVER: &str = "/usr/lib/wine/wineserver64";
 /// Wine in namespace `b`, and the programs built for it.
 #[derive(Debug)]
 pub struct Wine<'a> {
-    lab: &'a Lab,
+    /// Where it is.
+    pub lab: &'a Lab,
     programs: PathBuf,
     prefix: PathBuf,
 }
 
 impl<'a> Wine<'a> {
-    /// One that is ready; `None` if it is not to be had, which is said. The environment tells where
-    /// the programs (`RPCAP_WINDOWS`) and a prefix to copy (`RPCAP_WINE_PREFIX`) are: `scripts/windows`.
+    /// One that is ready; `None` if it is not to be had, which is said. `RPCAP_WINDOWS` is the
+    /// directory of `scripts/windows`.
     #[track_caller]
     pub fn start(lab: &'a Lab) -> Option<Self> {
         Self::start_with(lab, "-all")
@@ -33,12 +34,14 @@ impl<'a> Wine<'a> {
     /// The same, and what `WINEDEBUG` makes Wine's services say goes to the lab's `session.log`.
     #[track_caller]
     pub fn start_with(lab: &'a Lab, debug: &str) -> Option<Self> {
-        let place = |name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let (Some(programs), Some(template)) = (place("RPCAP_WINDOWS"), place("RPCAP_WINE_PREFIX"))
-        else {
-            skip("no programs for Windows: scripts/windows builds them, scripts/test says where");
+        let directory = env::var_os("RPCAP_WINDOWS").filter(|v| !v.is_empty());
+        let Some(programs) = directory.map(PathBuf::from) else {
+            skip("no programs for Windows: RPCAP_WINDOWS, which scripts/windows prints");
             return None;
         };
+        let environment = fs::read_to_string(programs.join("env")).expect("what Wine needs");
+        let template = environment.lines().find_map(|line| line.strip_prefix("WINEPREFIX="));
+        let template = PathBuf::from(template.expect("a prefix"));
         let prefix = lab.path("prefix");
         copy(&template, &prefix);
         let wine = Self { lab, programs, prefix };
