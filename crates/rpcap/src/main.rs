@@ -3,7 +3,7 @@
 mod cli;
 mod commands;
 mod exit;
-#[cfg_attr(not(unix), path = "interrupt_none.rs")]
+#[cfg_attr(windows, path = "interrupt_windows.rs")]
 mod interrupt;
 mod say;
 

@@ -37,9 +37,12 @@ pub mod report;
 pub mod sampler;
 pub mod sandbox;
 pub mod server;
+#[cfg(windows)]
+pub mod service;
 pub mod session;
 pub mod sessions;
 pub mod settings;
+#[cfg_attr(windows, path = "signals_windows.rs")]
 mod signals;
 pub mod tls;
 pub mod totals;

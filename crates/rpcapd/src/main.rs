@@ -10,7 +10,10 @@ use clap::Parser;
 use rpcapd::background;
 use rpcapd::cli::{Arguments, Cli, Command, TlsCommand};
 use rpcapd::config::{self, Config, Errors};
+#[cfg(unix)]
 use rpcapd::local::client;
+#[cfg(windows)]
+use rpcapd::service;
 use rpcapd::settings::Settings;
 use rpcapd::{auth, inetd, logging, server, tls};
 
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        #[cfg(unix)]
         Some(Command::Status(args)) => {
             ask(client::status(args.socket.status_socket.as_deref(), args.json))
         }
@@ -39,6 +43,9 @@ fn main() -> ExitCode {
                 .map(|()| String::new())
                 .map_err(|e| Errors(vec![format!("rpcapd: {e:#}")])),
         ),
+        #[cfg(windows)]
+        Some(Command::Service(command)) => ask(service::run(&command)),
+        #[cfg(unix)]
         Some(Command::Reload(args)) => ask(client::reload(args.status_socket.as_deref())),
     }
 }
@@ -51,9 +58,27 @@ fn in_background(args: &[OsString]) -> ExitCode {
     })
 }
 
-#[cfg(not(unix))]
+/// As the service manager starts it.
+#[cfg(windows)]
 fn in_background(_args: &[OsString]) -> ExitCode {
-    eprintln!("rpcapd: -d is not available on this system yet");
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    static DONE: AtomicBool = AtomicBool::new(false);
+
+    fn daemon() -> u8 {
+        let args: Vec<_> = std::env::args_os().collect();
+        let done = serve(&args, &Arguments::parse_from(&args).cli, false);
+        DONE.store(done == ExitCode::SUCCESS, Relaxed);
+        if done == ExitCode::SUCCESS { 0 } else { 1 }
+    }
+
+    let reason = match win::service::run(service::NAME, daemon) {
+        Ok(true) if DONE.load(Relaxed) => return ExitCode::SUCCESS,
+        Ok(true) => return ExitCode::FAILURE,
+        Ok(false) => "on Windows it is for the service manager: rpcapd service install".to_owned(),
+        Err(e) => e.to_string(),
+    };
+    eprintln!("rpcapd: -d: {reason}");
     ExitCode::FAILURE
 }
 

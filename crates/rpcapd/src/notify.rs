@@ -1,5 +1,6 @@
 //! What systemd is told (sd_notify(3)): ready, reloading, stopping, how it goes, and that the main
-//! loop still turns. Without systemd all of it does nothing.
+//! loop still turns. The service manager of Windows hears of ready and stopping. Without either of
+//! them all of it does nothing.
 
 use std::time::{Duration, Instant};
 
@@ -117,7 +118,48 @@ mod manager {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+mod manager {
+    use std::time::Duration;
+
+    use win::service::State;
+
+    pub(super) fn listens() -> bool {
+        false
+    }
+
+    pub(super) fn watchdog() -> Option<Duration> {
+        None
+    }
+
+    pub(super) fn ready() -> Option<State> {
+        Some(State::Running)
+    }
+
+    pub(super) fn reloading() -> Option<State> {
+        None
+    }
+
+    pub(super) fn stopping() -> Option<State> {
+        Some(State::Stopping)
+    }
+
+    pub(super) fn status(_text: &str) -> Option<State> {
+        None
+    }
+
+    pub(super) fn alive() -> Option<State> {
+        None
+    }
+
+    pub(super) fn tell(state: Option<State>) {
+        if let Some(state) = state {
+            win::service::tell(state);
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", windows)))]
 mod manager {
     use std::time::Duration;
 

@@ -16,7 +16,7 @@ use crate::sessions::{Ending, Entry};
 use crate::settings::Settings;
 
 /// Options that are heeded at the start and never again.
-const AT_START: [&str; 17] = [
+const AT_START: [&str; 19] = [
     "backend",
     "capture-own-traffic",
     "debug",
@@ -34,6 +34,8 @@ const AT_START: [&str; 17] = [
     "sandbox",
     "status-socket",
     "user",
+    "windows-groups",
+    "windows-users",
 ];
 
 /// Options that say where to listen.
@@ -124,7 +126,7 @@ fn end_forbidden(shared: &Shared) -> usize {
     };
     let may_log_in = |session: &Entry| {
         let identity = session.seen().identity;
-        identity.is_none_or(|(name, by)| settings.users.allow(&name, by, settings.cli.pam))
+        identity.is_none_or(|(name, by)| settings.users.allow(&name, by, settings.cli.accounts()))
     };
     let sessions = shared.sessions.list().into_iter().map(|(_, session)| session);
     let forbidden = sessions.filter(|s| !may_connect(s) || !may_log_in(s));

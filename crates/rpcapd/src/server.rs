@@ -44,6 +44,7 @@ pub fn run(config: Config, detached: bool) -> anyhow::Result<()> {
     // First everything that is opened, then what runs.
     let signals = Signals::catch().context("catching signals")?;
     let settings = shared.settings.get();
+    #[cfg(unix)]
     let pid_file = pid_file(&settings.cli)?;
     let doors = Doors::bind(&settings.cli)?;
     shared.listeners.set(&settings.cli)?;
@@ -51,7 +52,7 @@ pub fn run(config: Config, detached: bool) -> anyhow::Result<()> {
     #[cfg(unix)]
     let removed = [pid_file.as_ref().map(PidFile::path), doors.path()];
     #[cfg(not(unix))]
-    let ((), removed) = (pid_file, [doors.path()]);
+    let removed = [doors.path()];
     enter_sandbox(&shared, removed.into_iter().flatten().map(Path::to_owned))?;
     let reloader = Reloader::start(&shared).context("starting the reload thread")?;
     signals.heed(&shared, waker, reloader.clone()).context("starting the signal thread")?;
@@ -60,9 +61,12 @@ pub fn run(config: Config, detached: bool) -> anyhow::Result<()> {
     let doors = doors.context("starting to answer questions")?;
     shared.callers.set(&settings.peers, &shared).context("starting to call collectors")?;
     shared.listeners.announce();
+    #[cfg(unix)]
     if detached {
-        leave_terminal()?;
+        crate::background::ready().context("-d: leaving the terminal")?;
     }
+    #[cfg(not(unix))]
+    let _ = detached;
     drop(settings);
     let mut gate = Gate::new(Arc::clone(&shared));
     let mut notifier = Notifier::new();
@@ -107,8 +111,9 @@ pub fn serve_one(config: Config, stream: TcpStream) -> anyhow::Result<()> {
 /// What serving needs, however clients come.
 fn prepare(config: Config) -> anyhow::Result<(Poll, Arc<Waker>, Arc<Shared>)> {
     let cli = &config.cli;
-    if !cli.null_auth && cli.users.is_none() && !cli.pam {
-        tracing::warn!("nobody can log in: neither --users nor --pam nor -n is given");
+    if !cli.null_auth && cli.users.is_none() && !cli.accounts() {
+        let accounts = if cfg!(windows) { "--windows-users" } else { "--pam" };
+        tracing::warn!("nobody can log in: neither --users nor {accounts} nor -n is given");
     }
     for note in &config.notes {
         tracing::warn!("{note}");
@@ -200,22 +205,4 @@ fn pid_file(cli: &Cli) -> anyhow::Result<Option<PidFile>> {
     let path = std::path::absolute(&path).unwrap_or(path);
     let created = PidFile::create(&path);
     created.map(Some).with_context(|| format!("--pid-file {}", path.display()))
-}
-
-#[cfg(not(unix))]
-fn pid_file(cli: &Cli) -> anyhow::Result<()> {
-    match cli.pid_file {
-        Some(_) => bail!("--pid-file is not available on this system yet"),
-        None => Ok(()),
-    }
-}
-
-#[cfg(unix)]
-fn leave_terminal() -> anyhow::Result<()> {
-    crate::background::ready().context("-d: leaving the terminal")
-}
-
-#[cfg(not(unix))]
-fn leave_terminal() -> anyhow::Result<()> {
-    bail!("-d is not available on this system yet")
 }

@@ -44,8 +44,10 @@ impl Settings {
         if peers.len() > PEERS_MAX {
             return Err(format!("{} collectors to call: {PEERS_MAX} are the most", peers.len()));
         }
-        if cli.max_cpu.is_some() && !cfg!(target_os = "linux") {
-            return Err("--max-cpu is there on Linux only".to_owned());
+        #[cfg(windows)]
+        not_on_windows(&cli)?;
+        if cli.max_cpu.is_some() && !cfg!(any(target_os = "linux", windows)) {
+            return Err("--max-cpu is there on Linux and Windows only".to_owned());
         }
         // Whoever offers savefiles only can do so anywhere.
         if cli.backend == Backend::Libpcap && cli.replay.is_empty() {
@@ -62,6 +64,9 @@ impl Settings {
         let named = cli.pam_users.is_some() || cli.pam_groups.is_some();
         if cli.pam && !cfg!(target_os = "linux") {
             return Err("--pam is there on Linux only".to_owned());
+        }
+        if cli.accounts() && !cli.pam && !cfg!(windows) {
+            return Err("--windows-users and --windows-groups are there on Windows only".to_owned());
         }
         if cli.pam != named {
             return Err(match cli.pam {
@@ -88,6 +93,26 @@ impl Settings {
             return Err(format!("[[peer]] {peer}: tls = true needs --tls and its certificate"));
         }
         Ok(Self { cli, transport, tls, users, peers })
+    }
+}
+
+/// Options that Windows has no use for, with what there is instead.
+#[cfg(windows)]
+fn not_on_windows(cli: &Cli) -> Result<(), String> {
+    let socket = cli.status_socket.as_deref();
+    let given = [
+        (cli.pid_file.is_some(), "--pid-file", "the service manager knows its processes"),
+        (cli.user.is_some(), "--user", "rpcapd service install --account says whom it runs as"),
+        (socket.is_some_and(|s| s != "none"), "--status-socket", "--metrics tells how it goes"),
+        (
+            cli.bind_device.is_some(),
+            "--bind-device",
+            "routes say how packets leave; -b the address",
+        ),
+    ];
+    match given.into_iter().find(|(given, ..)| *given) {
+        Some((_, option, instead)) => Err(format!("{option} is not there on Windows: {instead}")),
+        None => Ok(()),
     }
 }
 

@@ -12,11 +12,9 @@ use crate::session::Shared;
 /// Signals from the moment this is made: they wait to be heeded.
 #[derive(Debug)]
 pub(crate) struct Signals {
-    #[cfg(unix)]
     caught: signal_hook::iterator::Signals,
 }
 
-#[cfg(unix)]
 impl Signals {
     pub(crate) fn catch() -> io::Result<Self> {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -63,21 +61,5 @@ impl Signals {
             }
         };
         thread::Builder::new().name("signals".to_owned()).spawn(heed).map(drop)
-    }
-}
-
-#[cfg(not(unix))]
-impl Signals {
-    pub(crate) fn catch() -> io::Result<Self> {
-        Ok(Self {})
-    }
-
-    pub(crate) fn heed(
-        self,
-        _shared: &Arc<Shared>,
-        _waker: Arc<Waker>,
-        _reloader: Reloader,
-    ) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! ```toml
 //! [alice]
-//! password = "$argon2id$v=19$m=19456,t=2,p=1$..."   # or certificate = true, or pam = true
+//! password = "$argon2id$v=19$m=19456,t=2,p=1$..."   # or certificate = true, or pam = true;
+//!                                                  # windows = true is another name of that
 //! devices = "eth*,!eth3"
 //! filter = "not port 22"
 //! snaplen = 128
@@ -59,7 +60,7 @@ pub(super) struct Entry {
     pub(super) password: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) certificate: bool,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not", alias = "windows")]
     pub(super) pam: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) devices: Option<String>,
@@ -196,6 +197,11 @@ fn private(_file: &File, _trusts: impl Fn(u32) -> bool) -> Result<(), Unread> {
 /// Replaces a file as a whole; only its owner can get at it.
 pub(super) fn write(path: &Path, entries: &Entries) -> io::Result<()> {
     let text = toml::to_string(entries).map_err(io::Error::other)?;
+    // The directory of all that is the daemon's is not there from the beginning.
+    #[cfg(windows)]
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
     files::replace(path, &text, keep_owner)
 }
 

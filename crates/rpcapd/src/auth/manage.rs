@@ -10,9 +10,7 @@ use zeroize::Zeroizing;
 
 use super::file::{self, Entries, Entry, ReadError};
 use super::{By, PASSWORD_MAX, User, Users};
-
-/// Where users are, unless told otherwise.
-const FILE: &str = "/etc/rpcapd.users";
+use crate::files;
 
 /// What to do with the file of users.
 #[derive(Clone, Debug, Subcommand)]
@@ -71,7 +69,8 @@ pub enum UserCommand {
 #[derive(Clone, Debug, Args)]
 pub struct Place {
     /// The file of users, as --users of the daemon has it
-    #[arg(long, value_name = "FILE", default_value = FILE)]
+    #[arg(long, value_name = "FILE", 
+          default_value_os_t = files::configuration("/etc/rpcapd.users", "rpcapd.users"))]
     users: PathBuf,
 }
 
@@ -133,7 +132,7 @@ fn list(path: &Path) -> anyhow::Result<()> {
         let ways = [
             password.is_some().then_some(By::Password),
             certificate.then_some(By::Certificate),
-            pam.then_some(By::Pam),
+            pam.then_some(By::Account),
         ];
         let ways: Vec<_> = ways.into_iter().flatten().map(|by| by.to_string()).collect();
         write!(out, "{} by={}", name.escape_debug(), ways.join(","))?;

@@ -5,6 +5,8 @@ mod manage;
 #[cfg(target_os = "linux")]
 mod pam;
 mod throttle;
+#[cfg(windows)]
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,8 @@ pub use file::ReadError;
 pub use manage::{UserCommand, run};
 #[cfg(target_os = "linux")]
 pub use pam::{HelperArgs, run as answer_daemon};
+#[cfg(windows)]
+pub(crate) use windows::check as check_accounts;
 
 /// Most bytes of a name and of a password.
 const NAME_MAX: usize = 256;
@@ -73,13 +77,14 @@ pub struct Rights {
 }
 
 impl Users {
-    /// Whether one who logged in may stay; `pam`: whether accounts of the system are let in at all.
-    pub fn allow(&self, name: &str, by: By, pam: bool) -> bool {
+    /// Whether one who logged in may stay; `accounts`: whether accounts of the system are let in at
+    /// all.
+    pub fn allow(&self, name: &str, by: By, accounts: bool) -> bool {
         let user = self.0.get(name);
         match by {
             By::Password => user.is_some_and(|user| user.password.is_some()),
             By::Certificate => user.is_some_and(|user| user.certificate),
-            By::Pam => pam && user.is_none_or(|user| user.pam),
+            By::Account => accounts && self.account(name).is_none_or(|user| user.pam),
         }
     }
 
@@ -93,10 +98,20 @@ impl Users {
         str::from_utf8(name).ok().and_then(|name| self.0.get_key_value(name))
     }
 
+    /// What the file says of an account of the system, if it says anything. To Windows capitals are
+    /// small letters.
+    fn account(&self, name: &str) -> Option<&User> {
+        let is_it = |listed: &str| listed.to_lowercase() == name.to_lowercase();
+        match cfg!(windows) {
+            true => self.0.iter().find(|(listed, _)| is_it(listed)).map(|(_, user)| user),
+            false => self.0.get(name),
+        }
+    }
+
     /// The rights of an account of the system.
-    #[cfg(any(target_os = "linux", test))]
+    #[cfg(any(target_os = "linux", windows, test))]
     fn of_account(&self, name: &str) -> Rights {
-        let user = self.0.get(name).or_else(|| self.0.get(ANYBODY));
+        let user = self.account(name).or_else(|| self.0.get(ANYBODY));
         user.map(|user| user.rights.clone()).unwrap_or_default()
     }
 }
@@ -108,8 +123,8 @@ pub enum By {
     Password,
     /// By the certificate that it showed at the beginning of TLS.
     Certificate,
-    /// By the password of an account of the system.
-    Pam,
+    /// By the password of an account of the system: PAM's, or Windows'.
+    Account,
 }
 
 impl fmt::Display for By {
@@ -117,7 +132,8 @@ impl fmt::Display for By {
         f.write_str(match self {
             Self::Password => "password",
             Self::Certificate => "certificate",
-            Self::Pam => "pam",
+            Self::Account if cfg!(windows) => "windows",
+            Self::Account => "pam",
         })
     }
 }
@@ -170,9 +186,9 @@ pub enum Refusal {
     /// The user logs in by other means.
     #[error("the file of users has no password for this user")]
     NoPassword,
-    /// PAM, or what asks it.
+    /// The system, or what asks it.
     #[error("{0}")]
-    Pam(&'static str),
+    Account(&'static str),
     /// Too many were refused from this address before; nothing was compared.
     #[error("too many refusals from this address: not looked at")]
     Throttled,
@@ -184,41 +200,45 @@ pub struct Doorkeeper {
     throttle: Mutex<Throttle>,
     /// Held while a password is compared, which takes 19 MiB: one at a time.
     comparing: Mutex<()>,
-    /// Held while PAM is asked, one at a time too.
+    /// Held while the system is asked about an account, one at a time too.
     asking: Mutex<()>,
     #[cfg(target_os = "linux")]
     helper: Option<pam::Helper>,
+    #[cfg(windows)]
+    logons: Option<windows::Logons>,
 }
 
 impl Doorkeeper {
-    /// With a helper that asks PAM if these options want it, which keeps the rights of now. To be
-    /// called before they are given up.
+    /// With what asks the system about accounts if these options want it: a helper that asks PAM keeps
+    /// the rights of now. To be called before they are given up.
     pub fn start(cli: &Cli) -> anyhow::Result<Self> {
         let _ = cli;
         Ok(Self {
             #[cfg(target_os = "linux")]
             helper: pam::Helper::start(cli)?,
+            #[cfg(windows)]
+            logons: windows::Logons::start(cli)?,
             ..Self::default()
         })
     }
 
     /// Lets a user in, or not. Takes some hundredths of a second, and longer if others are being
-    /// looked at. `pam`: whether accounts of the system are let in; refusals take seconds then.
+    /// looked at. `accounts`: whether those of the system are let in; refusals take seconds then.
     pub fn login(
         &self,
         users: &Users,
-        pam: bool,
+        accounts: bool,
         from: IpAddr,
         name: &[u8],
         password: &[u8],
     ) -> Result<Identity, Refusal> {
         let since = Instant::now();
-        let of_system = pam && users.find(name).is_none_or(|(_, user)| user.pam);
+        let of_system = accounts && users.find(name).is_none_or(|(_, user)| user.pam);
         let result = match of_system {
             true => self.look(&self.asking, from, || self.ask(users, from, name, password)),
             false => self.look(&self.comparing, from, || compare(users, name, password)),
         };
-        if pam && !matches!(result, Ok(_) | Err(Refusal::Throttled)) {
+        if accounts && !matches!(result, Ok(_) | Err(Refusal::Throttled)) {
             let steps = since.elapsed().as_nanos() / REFUSAL.as_nanos() + 1;
             let answer = since + REFUSAL * u32::try_from(steps).unwrap_or(u32::MAX);
             thread::sleep(answer.saturating_duration_since(Instant::now()));
@@ -255,13 +275,33 @@ impl Doorkeeper {
         name: &[u8],
         password: &[u8],
     ) -> Result<Identity, Refusal> {
-        let helper = self.helper.as_ref().ok_or(Refusal::Pam("--pam is heeded after a restart"))?;
+        let helper =
+            self.helper.as_ref().ok_or(Refusal::Account("--pam is heeded after a restart"))?;
         let name = str::from_utf8(name).map_err(|_| Refusal::Malformed)?;
-        helper.login(from, name, password).map_err(Refusal::Pam)?;
-        Ok(Identity::new(name, By::Pam, users.of_account(name)))
+        helper.login(from, name, password).map_err(Refusal::Account)?;
+        Ok(Identity::new(name, By::Account, users.of_account(name)))
     }
 
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(windows)]
+    fn ask(
+        &self,
+        users: &Users,
+        _from: IpAddr,
+        name: &[u8],
+        password: &[u8],
+    ) -> Result<Identity, Refusal> {
+        const LATER: Refusal = Refusal::Account("--windows-users is heeded after a restart");
+        let logons = self.logons.as_ref().ok_or(LATER)?;
+        let name = str::from_utf8(name).map_err(|_| Refusal::Malformed)?;
+        // Its own name: the one that was given may be spelt in other ways.
+        let name = logons.login(name, password).map_err(Refusal::Account)?;
+        if !users.allow(&name, By::Account, true) {
+            return Err(Refusal::Account("the file of users lets this name in by other means"));
+        }
+        Ok(Identity::new(&name, By::Account, users.of_account(&name)))
+    }
+
+    #[cfg(not(any(target_os = "linux", windows)))]
     fn ask(&self, _: &Users, _: IpAddr, _: &[u8], _: &[u8]) -> Result<Identity, Refusal> {
         Err(Refusal::UnknownUser)
     }

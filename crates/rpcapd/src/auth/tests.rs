@@ -161,14 +161,17 @@ fn each_user_comes_in_as_the_file_says_and_no_other_way() {
     );
     let file = Temporary::new("kinds", &text);
     let users = Users::read(&file.0, |_| true).unwrap();
-    let ways =
-        |name: &str| [By::Password, By::Certificate, By::Pam].map(|by| users.allow(name, by, true));
+    let ways = |name: &str| {
+        [By::Password, By::Certificate, By::Account].map(|by| users.allow(name, by, true))
+    };
     assert_eq!(ways("alice"), [true, false, false]);
     assert_eq!(ways("bob"), [false, true, false]);
     assert_eq!(ways("carol"), [false, false, true]);
     assert_eq!(ways("dora"), [true, true, false]);
     assert_eq!(ways("somebody"), [false, false, true], "whom PAM has let in");
-    assert!(!users.allow("somebody", By::Pam, false) && !users.allow("carol", By::Pam, false));
+    assert!(
+        !users.allow("somebody", By::Account, false) && !users.allow("carol", By::Account, false)
+    );
 
     let bob = users.of_certificate("bob").unwrap();
     assert_eq!((bob.by, bob.rights.snaplen), (By::Certificate, Some(96)));

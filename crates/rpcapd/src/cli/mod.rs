@@ -1,5 +1,6 @@
 //! The command line: the one definition of every option.
 
+mod help;
 mod values;
 
 #[cfg(test)]
@@ -22,32 +23,15 @@ use crate::logging::{Facility, Format, Level, Logging, Target};
 use crate::peers::{Peer, PeerList};
 use crate::preselect::Preselect;
 use crate::sandbox::Mode;
+#[cfg(windows)]
+use crate::service::ServiceCommand;
 use crate::tls::InitArgs;
 use crate::transport::{Options, Threads};
+use help::AFTER_HELP;
 use values::{milliseconds, nice, preselect, rate, seconds, service, threads, udpstr_mtu, user};
 
 pub use values::Replay;
 pub(crate) use values::filter;
-
-const AFTER_HELP: &str = "\
-SIGNALS
-  SIGTERM and SIGINT end all sessions and captures, then the daemon; another one, half a second later or
-  more, ends it at once.
-  SIGHUP reads the file of -f again. Sessions and captures go on, but for those of collectors that are
-  called no more and of clients that may connect no more. A file with errors changes nothing.
-
-EXIT CODES
-  0  ended by a signal
-  1  could not start, a configuration has errors, or no daemon answers; standard error tells which
-  2  wrong command line
-
-CAPTURING needs the capability CAP_NET_RAW: run as root, or setcap cap_net_raw+ep on the program.
-
-EXAMPLES
-  rpcapd -n -l 192.0.2.10             let one host in, without a password
-  rpcapd -n -b 127.0.0.1 -p 2012      on loopback, for a tunnel
-  rpcapd -n -v -a collector,2003      call a collector, listen for nobody
-  rpcapd -f /etc/rpcapd.toml          as a file says";
 
 /// Capture packets on this host and forward them to clients over RPCAP.
 ///
@@ -85,9 +69,15 @@ pub enum Command {
     #[command(subcommand)]
     User(UserCommand),
     /// Show what the daemon does: collectors, sessions, captures, devices, and every count
+    #[cfg(unix)]
     Status(StatusArgs),
     /// Have the daemon read its configuration again, and say what changed
+    #[cfg(unix)]
     Reload(SocketArgs),
+    /// Install, remove, start and stop the daemon as a service of Windows
+    #[cfg(windows)]
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// Answer the daemon that started this process
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
@@ -102,6 +92,7 @@ pub enum TlsCommand {
 }
 
 /// Options of `rpcapd status`.
+#[cfg(unix)]
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
     /// Which daemon is asked.
@@ -113,6 +104,7 @@ pub struct StatusArgs {
 }
 
 /// Which daemon is asked.
+#[cfg(unix)]
 #[derive(Clone, Debug, Args)]
 pub struct SocketArgs {
     /// Its local socket [default: /run/rpcapd/rpcapd.sock for root, rpcapd.sock in
@@ -179,19 +171,34 @@ pub struct Cli {
     /// Let in accounts of this host, with their passwords (PAM). Names that the file of users has
     /// are let in as it says only. Linux only
     #[arg(long)]
+    #[cfg_attr(windows, arg(hide = true))]
     pub pam: bool,
 
     /// Accounts that --pam lets in, separated by commas. Root has to be named
     #[arg(long, value_name = "NAMES")]
+    #[cfg_attr(windows, arg(hide = true))]
     pub pam_users: Option<Names>,
 
     /// Groups whose members --pam lets in, separated by commas
     #[arg(long, value_name = "NAMES")]
+    #[cfg_attr(windows, arg(hide = true))]
     pub pam_groups: Option<Names>,
 
     /// The service of --pam: a file in /etc/pam.d
     #[arg(long, value_name = "NAME", value_parser = service, default_value = "rpcapd")]
+    #[cfg_attr(windows, arg(hide = true))]
     pub pam_service: String,
+
+    /// Accounts of Windows to let in, with their passwords, separated by commas: NAME or DOMAIN\NAME.
+    /// The built-in administrator has to be named. Names that the file of users has are let in as it
+    /// says only. Windows only
+    #[arg(long, value_name = "NAMES")]
+    pub windows_users: Option<Names>,
+
+    /// Local groups of Windows whose members are let in the same way, separated by commas. Windows
+    /// only
+    #[arg(long, value_name = "NAMES")]
+    pub windows_groups: Option<Names>,
 
     /// Take passwords over connections that are not encrypted, where others can read them
     #[arg(long)]
@@ -350,37 +357,44 @@ pub struct Cli {
     /// root, which is dangerous [default: if root starts it rpcapd, or nobody if there is no such
     /// user; otherwise who starts it]
     #[arg(long, value_name = "NAME", value_parser = user)]
+    #[cfg_attr(windows, arg(hide = true))]
     pub user: Option<String>,
 
     /// What becomes of files and system calls that the daemon has no need of, once it is open
     #[arg(long, value_name = "MODE", default_value = "enforce")]
+    #[cfg_attr(windows, arg(hide = true))]
     pub sandbox: Mode,
 
     /// The local socket that "rpcapd status" and "rpcapd reload" ask; "none": none [default:
     /// /run/rpcapd/rpcapd.sock for root, rpcapd.sock in $XDG_RUNTIME_DIR for others]
     #[arg(long, value_name = "PATH")]
+    #[cfg_attr(windows, arg(hide = true))]
     pub status_socket: Option<PathBuf>,
 
     /// Serve metrics for Prometheus at http://ADDRESS:PORT/metrics
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics: Option<SocketAddr>,
 
-    /// Run in the background, once everything that can fail has not
+    /// Run in the background, once everything that can fail has not. On Windows: be the service that
+    /// the service manager starts
     #[arg(short = 'd', long)]
     pub daemon: bool,
 
     /// Serve the one client whose connection is standard input, as inetd starts it, then end
     #[arg(long, conflicts_with_all = ["active", "active_only", "daemon", "metrics", "pid_file"])]
+    #[cfg_attr(windows, arg(hide = true))]
     pub inetd: bool,
 
     /// A file for the daemon's process number; a second daemon with the same file does not start
     /// [default: with -d /run/rpcapd.pid for root, rpcapd.pid in $XDG_RUNTIME_DIR for others]
     #[arg(long, value_name = "PATH")]
+    #[cfg_attr(windows, arg(hide = true))]
     pub pid_file: Option<PathBuf>,
 
     /// Where the log goes: stderr; journald; syslog, or the name of one of its facilities, such as
-    /// local0 (in the foreground to standard error as well). -L alone: syslog [default: stderr;
-    /// with -d syslog, and with --inetd where standard error is the client's connection]
+    /// local0 (in the foreground to standard error as well). -L alone: syslog, which on Windows is
+    /// the event log [default: stderr; with -d syslog, and with --inetd where standard error is the
+    /// client's connection]
     #[arg(short = 'L', long, value_name = "TARGET", num_args = 0..=1, require_equals = true,
           default_missing_value = "syslog")]
     pub log: Option<Target>,
@@ -419,6 +433,11 @@ impl Cli {
             format: self.log_format,
             stderr,
         }
+    }
+
+    /// Whether accounts of the system are let in.
+    pub fn accounts(&self) -> bool {
+        self.pam || self.windows_users.is_some() || self.windows_groups.is_some()
     }
 
     /// Whether two mean the same, wherever it is from. Collectors are the same in either form.

@@ -90,6 +90,12 @@ impl Config {
         load_from(&self.args, self.file.clone(), read_file)
     }
 
+    /// Whether some of it is from a file of its own.
+    #[cfg(windows)]
+    pub(crate) fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// Whether there is something that can be read again.
     pub fn has_files(&self) -> bool {
         self.file.is_some() || self.cli.users.is_some()

@@ -14,8 +14,17 @@ use crate::cli::Cli;
 const NOT_IN_FILES: [&str; 4] = ["config", "daemon", "inetd", "save"];
 
 /// Options of one value that is a list with commas, so that a file may have a list as well.
-const JOINED: [&str; 7] =
-    ["allow", "devices", "max-rate", "nice", "pam-groups", "pam-users", "threads"];
+const JOINED: [&str; 9] = [
+    "allow",
+    "devices",
+    "max-rate",
+    "nice",
+    "pam-groups",
+    "pam-users",
+    "threads",
+    "windows-groups",
+    "windows-users",
+];
 
 /// What an option takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

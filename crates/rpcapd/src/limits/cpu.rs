@@ -240,8 +240,14 @@ fn thread_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
+/// CPU time of the calling thread.
+#[cfg(windows)]
+fn thread_time() -> Duration {
+    win::thread::cpu_time().unwrap_or_default()
+}
+
 /// Settings say that there is no limit here.
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 fn thread_time() -> Duration {
     Duration::ZERO
 }

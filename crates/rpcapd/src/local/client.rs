@@ -39,7 +39,6 @@ fn ask(socket: Option<&Path>, request: &str) -> anyhow::Result<Value> {
     }
 }
 
-#[cfg(unix)]
 fn exchange(path: &Path, request: &str) -> std::io::Result<String> {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
@@ -54,9 +53,4 @@ fn exchange(path: &Path, request: &str) -> std::io::Result<String> {
     let mut text = String::new();
     stream.take(ANSWER_MAX).read_to_string(&mut text)?;
     Ok(text)
-}
-
-#[cfg(not(unix))]
-fn exchange(_path: &Path, _request: &str) -> std::io::Result<String> {
-    Err(std::io::Error::other("not available on this system yet"))
 }

@@ -3,6 +3,7 @@
 //! One thread for all of it. Nobody who asks, or asks slowly, can hold up anything but others who
 //! ask: requests are short, connections few, and each has a deadline.
 
+#[cfg(unix)]
 pub mod client;
 mod connection;
 pub mod http;

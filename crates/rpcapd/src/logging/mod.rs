@@ -1,5 +1,7 @@
 //! Where log lines go, and what they look like: one line an event, whatever is in it.
 
+#[cfg(windows)]
+mod event_log;
 mod line;
 #[cfg(unix)]
 mod socket;
@@ -79,7 +81,21 @@ fn to_socket(logging: &Logging, layers: &mut Vec<Boxed>) -> Result<(), String> {
     there
 }
 
-#[cfg(not(unix))]
+/// The same on Windows, whose event log has no facilities.
+#[cfg(windows)]
+fn to_socket(logging: &Logging, layers: &mut Vec<Boxed>) -> Result<(), String> {
+    match logging.target {
+        Target::Stderr => return Ok(()),
+        Target::Syslog(_) => {}
+        Target::Journald => return Err("this system has no such log".to_owned()),
+    }
+    let events = event_log::Events::open().map_err(|e| format!("the event log: {e}"))?;
+    let lines = OneLine { to: events, ansi: false };
+    layers.push(layer(logging.format, false, false, false, lines));
+    Ok(())
+}
+
+#[cfg(not(any(unix, windows)))]
 fn to_socket(logging: &Logging, _layers: &mut Vec<Boxed>) -> Result<(), String> {
     match logging.target {
         Target::Stderr => Ok(()),

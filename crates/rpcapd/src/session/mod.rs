@@ -305,7 +305,7 @@ impl<'a> Session<'a> {
         tracing::info!(%peer, user, %by, "client accepted");
         self.entry.authenticated(Some((name.clone(), by)));
         let settings = self.shared.settings.get();
-        if !settings.users.allow(&name, by, settings.cli.pam) {
+        if !settings.users.allow(&name, by, settings.cli.accounts()) {
             self.entry.end(Ending::Unwanted);
         }
         self.user = Some((user, by));
@@ -388,9 +388,9 @@ impl<'a> Session<'a> {
         }
         // Those of now: somebody may have been taken out since the session began.
         let settings = self.shared.settings.get();
-        let (users, pam) = (&settings.users, settings.cli.pam);
+        let (users, accounts) = (&settings.users, settings.cli.accounts());
         let shown = shown(&String::from_utf8_lossy(user));
-        match self.shared.doorkeeper.login(users, pam, peer.ip(), user, password) {
+        match self.shared.doorkeeper.login(users, accounts, peer.ip(), user, password) {
             Ok(identity) => {
                 self.accept(identity);
                 self.machine.authenticated(Ok(()), self.now());

@@ -18,9 +18,21 @@ pub fn check(core: usize) -> Result<(), String> {
 }
 
 /// Whether this process may run on a processor.
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+pub fn check(core: usize) -> Result<(), String> {
+    let ours = win::thread::processors().map_err(|e| format!("GetProcessAffinityMask: {e}"))?;
+    let all: Vec<usize> = (0..usize::BITS as usize).filter(|core| ours >> core & 1 == 1).collect();
+    if all.contains(&core) {
+        return Ok(());
+    }
+    let all: Vec<_> = all.iter().map(usize::to_string).collect();
+    Err(format!("this process may not run on core {core}, but on {}", all.join(", ")))
+}
+
+/// Whether this process may run on a processor.
+#[cfg(not(any(target_os = "linux", windows)))]
 pub fn check(_: usize) -> Result<(), String> {
-    Err("binding threads to cores is there on Linux only".to_owned())
+    Err("binding threads to cores is there on Linux and Windows only".to_owned())
 }
 
 /// Puts the current thread where it is to be. What the system refuses costs speed and nothing else,
@@ -44,8 +56,21 @@ pub fn settle(name: &str, core: Core, nice: Option<i32>) {
             tracing::warn!(thread = name, nice, "nice value not set: {e}");
         }
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(windows)]
+    {
+        if let Some(core) = core
+            && let Err(e) = win::thread::bind(core)
+        {
+            tracing::warn!(thread = name, core, "not bound to its core: {e}");
+        }
+        if let Some(nice) = nice
+            && let Err(e) = win::thread::set_nice(nice)
+        {
+            tracing::warn!(thread = name, nice, "priority not set: {e}");
+        }
+    }
+    #[cfg(not(any(target_os = "linux", windows)))]
     if core.is_some() || nice.is_some() {
-        tracing::warn!(thread = name, "cores and nice values are set on Linux only");
+        tracing::warn!(thread = name, "cores and nice values are set on Linux and Windows only");
     }
 }

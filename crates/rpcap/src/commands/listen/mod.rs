@@ -163,13 +163,25 @@ fn signals() -> std::io::Result<(mpsc::Receiver<()>, impl Future<Output = ()>)> 
     Ok((wanted, end))
 }
 
-/// What asks for the end; nothing asks for the policy to be read again.
-#[cfg(not(unix))]
+/// What asks for the end: Ctrl-C and Ctrl-Break. Nothing asks for the policy to be read again.
+#[cfg(windows)]
 fn signals() -> std::io::Result<(mpsc::Receiver<()>, impl Future<Output = ()>)> {
+    use tokio::signal::windows::{ctrl_break, ctrl_c};
+    let (mut interrupt, mut stop) = (ctrl_c()?, ctrl_break()?);
     let (reload, wanted) = mpsc::channel(1);
     let end = async move {
         let _kept = reload;
-        let _ = tokio::signal::ctrl_c().await;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = stop.recv() => {}
+        }
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = stop.recv() => {}
+            }
+            std::process::exit(130);
+        });
     };
     Ok((wanted, end))
 }

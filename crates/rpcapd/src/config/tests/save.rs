@@ -2,12 +2,11 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
 
 use proptest::prelude::*;
 
 use super::super::load;
-use super::{Scratch, args, load_text, toml};
+use super::{Scratch, args, load_text};
 use crate::peers::Peer;
 use crate::preselect::Preselect;
 
@@ -68,8 +67,13 @@ fn what_an_ini_file_cannot_say_is_named() {
     assert_eq!(saved, "ActiveClient = a, 2003, ifname=eth0\n");
 }
 
+#[cfg(unix)]
 #[test]
 fn a_file_is_replaced_as_a_whole_and_nothing_else_is() {
+    use std::path::Path;
+
+    use super::toml;
+
     let scratch = Scratch::new();
     let config = toml("port = 1").unwrap();
     let file = scratch.write("old.toml", "old");

@@ -2,8 +2,10 @@
 
 #[cfg(target_os = "linux")]
 mod linux;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 mod portable;
+#[cfg(windows)]
+mod windows;
 
 use std::io;
 use std::net::UdpSocket;
@@ -14,8 +16,10 @@ use rpcap_proto::batch::{Batch, Datagram};
 
 #[cfg(target_os = "linux")]
 use self::linux::{Calls, Socket};
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 use self::portable::{Calls, Socket};
+#[cfg(windows)]
+use self::windows::{Calls, Socket};
 use super::{Options, Sink};
 use crate::ledger::{Counters, Sent, Way};
 

@@ -46,10 +46,10 @@ impl Socket {
             (ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable, _) => {
                 Failure::Unreachable
             }
-            // ENOBUFS of the BSDs and WSAENOBUFS.
-            (WouldBlock, _) | (_, Some(55 | 10055)) => Failure::NoRoom,
-            // EMSGSIZE of the BSDs and WSAEMSGSIZE.
-            (_, Some(40 | 10040)) => Failure::TooLarge,
+            // ENOBUFS of the BSDs.
+            (WouldBlock, _) | (_, Some(55)) => Failure::NoRoom,
+            // EMSGSIZE of the BSDs.
+            (_, Some(40)) => Failure::TooLarge,
             _ => Failure::Other,
         }
     }
