@@ -17,7 +17,7 @@ const EVENTS: &str = "-all,err+eventlog,warn+eventlog,trace+eventlog";
 /// Wine, with the programs built for it.
 pub(crate) struct Wine<'a> {
     pub(crate) lab: &'a Lab,
-    programs: PathBuf,
+    pub(crate) programs: PathBuf,
     prefix: PathBuf,
 }
 
