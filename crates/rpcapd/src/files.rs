@@ -2,9 +2,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::path::Path;
-#[cfg(unix)]
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A path as it can be logged.
 pub(crate) fn shown(path: &Path) -> String {
@@ -85,7 +83,8 @@ pub(crate) fn replace(
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&beside)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| {
+    let beside = PathBuf::from(beside);
+    let written = hide(&beside).and_then(|()| file.write_all(text.as_bytes())).and_then(|()| {
         if let Ok(old) = fs::metadata(&path) {
             file.set_permissions(old.permissions())?;
             finish(&old, &file)?;
@@ -97,6 +96,33 @@ pub(crate) fn replace(
         // It is of no use to anybody; that it stays does no harm.
         let _ = fs::remove_file(&beside);
     })
+}
+
+/// Where a file of the configuration is, if nobody says anything: at this place, and on Windows with
+/// this name (or none, for the directory) where programs have what is for all users.
+pub(crate) fn configuration(unix: &str, name: &str) -> PathBuf {
+    if cfg!(unix) {
+        return unix.into();
+    }
+    let data = std::env::var_os("ProgramData").unwrap_or_else(|| r"C:\ProgramData".into());
+    let directory = PathBuf::from(data).join("rpcapd");
+    if name.is_empty() { directory } else { directory.join(name) }
+}
+
+/// Keeps a file that was just made from others than its owner, and on Windows from others than
+/// administrators and the service.
+pub(crate) fn hide(path: &Path) -> io::Result<()> {
+    #[cfg(windows)]
+    {
+        use win::rights::{protect, service_sid};
+        protect(path, &service_sid(crate::service::NAME))
+    }
+    // Here it was made so.
+    #[cfg(not(windows))]
+    {
+        let _ = path;
+        Ok(())
+    }
 }
 
 /// Where a file of the running daemon is, if nobody says anything: for root at `system`, for others

@@ -116,7 +116,12 @@ fn prisoner() {
         Ok("off") => Mode::Off,
         _ => Mode::Enforce,
     };
-    let paths = Paths { read: vec![directory.join("own")], remove: Vec::new(), names: true };
+    let paths = Paths {
+        read: vec![directory.join("own")],
+        remove: Vec::new(),
+        names: true,
+        libpcap: false,
+    };
     let sandbox = enter(mode, &paths).expect("the sandbox");
     let parts = [sandbox.landlock, sandbox.seccomp];
     println!("PARTS={}", parts.iter().all(|p| *p == Part::Full));

@@ -36,11 +36,14 @@ pub fn service_sid(name: &str) -> String {
     std::iter::once("S-1-5-80".to_owned()).chain(numbers).collect()
 }
 
-/// Lets the system and administrators do anything with a file, or with a directory and what is in it,
-/// `reader` (a security identifier) read it, and nobody else anything.
+/// Whoever a file belongs to.
+const OWNER: &str = "S-1-3-4";
+
+/// Lets the system, administrators and its owner do anything with a file, or with a directory and what
+/// is in it, `reader` (a security identifier) read it, and nobody else anything.
 pub fn protect(path: &Path, reader: &str) -> io::Result<()> {
     let inherit = if path.is_dir() { "OICI" } else { "" };
-    let who = [("FA", "SY"), ("FA", "BA"), ("FRFX", reader)];
+    let who = [("FA", "SY"), ("FA", "BA"), ("FA", OWNER), ("FRFX", reader)];
     let rules = who.map(|(rights, who)| format!("(A;{inherit};{rights};;;{who})")).concat();
     let descriptor = Descriptor::new(&format!("D:P{rules}"))?;
     let path: Vec<u16> = path.as_os_str().encode_wide().chain([0]).collect();

@@ -62,7 +62,9 @@ impl Daemon {
         if !command.get_args().any(|a| a == "--sandbox") {
             command.args(["--sandbox", "kill"]);
         }
+        // Under Wine there is one backend only.
         if let Some(backend) = backend()
+            && !command.get_args().any(|a| a.to_string_lossy().ends_with(".exe"))
             && !command.get_args().any(|a| a == "--backend")
         {
             command.args(["--backend", &backend]);
@@ -142,8 +144,14 @@ impl Daemon {
     /// Ends it as an administrator does, and expects it to go well: exit code 0, nothing that
     /// panicked, every packet of every capture accounted for. Returns the captures' ledgers.
     #[track_caller]
-    pub fn finish(mut self) -> Vec<Ledger> {
-        self.process.signal(Signal::SIGTERM);
+    pub fn finish(self) -> Vec<Ledger> {
+        self.finish_by(Signal::SIGTERM)
+    }
+
+    /// The same by another signal.
+    #[track_caller]
+    pub fn finish_by(mut self, signal: Signal) -> Vec<Ledger> {
+        self.process.signal(signal);
         let status = self.process.wait();
         let log = self.process.said();
         assert_eq!(status.code(), Some(0), "{status}:\n{log}");

@@ -30,6 +30,7 @@ pub mod process;
 pub mod programs;
 pub mod relay;
 pub mod savefile;
+pub mod wine;
 
 pub use client::{Client, Data, Refusal, Start};
 pub use collector::Collector;

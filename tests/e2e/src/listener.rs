@@ -108,8 +108,14 @@ impl Listener {
     /// Ends it as an administrator does and expects it to go well: exit code 0, nothing panicked,
     /// every file complete, every ledger balanced.
     #[track_caller]
-    pub fn finish(mut self) -> Collected {
-        self.process.signal(Signal::SIGTERM);
+    pub fn finish(self) -> Collected {
+        self.finish_by(Signal::SIGTERM)
+    }
+
+    /// The same by another signal.
+    #[track_caller]
+    pub fn finish_by(mut self, signal: Signal) -> Collected {
+        self.process.signal(signal);
         self.process.wait_success();
         let said = self.process.said();
         assert!(!said.contains("panicked"), "{said}");

@@ -252,7 +252,7 @@ fn a_dead_path_ends_the_session_within_a_minute() {
 fn clients_see_and_open_what_the_operator_allows() {
     let Some(lab) = Lab::new() else { return };
     lab.net.b.ip("link add b1 type veth peer name b2");
-    let daemon = Daemon::start_with(&lab, &["-n", "--devices", "b*,!b2"]);
+    let daemon = Daemon::start_with(&lab, &["-n", "--devices", "b?,!b2"]);
     let mut client = Client::connect(&daemon);
     let names: Vec<_> = client.devices().unwrap().into_iter().map(|d| d.name).collect();
     assert_eq!(names.iter().filter(|n| **n == b"b0" || **n == b"b1").count(), 2);

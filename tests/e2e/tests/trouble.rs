@@ -186,10 +186,13 @@ fn d7_096_a_tcp_client_that_stops_reading_loses_counted_packets_and_its_control_
     data.wait_for(1);
     other.end_capture().expect("ENDCAP");
     let stats = client.stats().expect("STATS");
-    assert_eq!(stats.received, sent + 1);
+    // What waits in libpcap's buffer counts when it comes out, and in the end.
+    if e2e::daemon::backend().is_none() {
+        assert_eq!(stats.received, sent + 1);
+    }
     client.end_capture().expect("ENDCAP while nobody reads");
     let last = client.stats().expect("STATS");
-    assert_eq!((last.received, last.kernel_dropped), (stats.received, stats.kernel_dropped));
+    assert_eq!((last.received, last.kernel_dropped), (sent + 1, stats.kernel_dropped));
     let grown = daemon.status("VmRSS").saturating_sub(memory);
     assert!(grown < 8 * 1024, "{grown} kB for a client that does not read");
     drop(stuck);

@@ -229,7 +229,8 @@ fn accounts_that_are_not_named_and_wrong_passwords_let_nobody_in() {
 fn check_script(wine: &Wine<'_>) {
     let script = workspace().join("packaging/windows/install-rpcapd.ps1");
     let script = fs::read_to_string(script).expect("the installer");
-    let zip = run(Command::new(workspace().join("scripts/windows-zip")).arg(&wine.programs));
+    let programs = std::env::var_os("RPCAP_WINDOWS").expect("Wine started");
+    let zip = run(Command::new(workspace().join("scripts/windows-zip")).arg(programs));
     assert!(script.contains(zip.trim().rsplit('/').next().expect("a name")), "{zip}");
     let list = run(Command::new("python3").args(["-m", "zipfile", "-l", zip.trim()]));
     for name in ["rpcapd.exe", "rpcap.exe", "install-rpcapd.ps1", "LICENSE-MIT"] {

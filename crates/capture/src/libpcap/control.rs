@@ -90,7 +90,7 @@ impl Shared {
         let guard = guard.unwrap_or(&filters.guard).to_vec();
         let program = program.unwrap_or(&filters.program).to_vec();
         let before = filters.in_user_space;
-        let Placed { library, user } =
+        let Placed { library, user, keep } =
             place(self.linktype, &guard, &program, self.snaplen, before)?;
         let in_user_space = user.is_some();
         // libpcap would also have it refuse what was captured before the end.
@@ -101,7 +101,7 @@ impl Shared {
             if library != filters.library {
                 open.handle.set_filter(&library)?;
             }
-            open.handle.set_program(user);
+            open.handle.set_program(user, keep);
         }
         let stopped = filters.stopped;
         *filters = Filters { guard, program, library, in_user_space, stopped };

@@ -52,6 +52,8 @@ pub(super) struct Handle {
     nanos: bool,
     /// What is left of the filter for this process.
     program: Option<Arc<[Instruction]>>,
+    /// Bytes to keep, counted as the next one says.
+    keep: usize,
     /// Bytes in front of what a kernel's filter counts from.
     cooked: usize,
     /// Packets that the program refused.
@@ -80,6 +82,7 @@ impl Handle {
             snaplen: settings.snaplen as usize,
             nanos: false,
             program: None,
+            keep: usize::MAX,
             cooked: 0,
             refused: 0,
         };
@@ -187,9 +190,10 @@ impl Handle {
         Ok(())
     }
 
-    /// Has this process run `program`, if any, on what passes the filter.
-    pub(super) fn set_program(&mut self, program: Option<Arc<[Instruction]>>) {
+    /// Has this process run `program`, if any, on what passes the filter, and keep no more of it than `keep` bytes.
+    pub(super) fn set_program(&mut self, program: Option<Arc<[Instruction]>>, keep: usize) {
         self.program = program;
+        self.keep = keep;
     }
 
     /// Packets that the program has refused since this was asked last.
@@ -235,7 +239,11 @@ impl Handle {
         match status {
             // The former, because `take` asked for it.
             ERROR_BREAK | 0.. => Ok(()),
-            _ => Err(failed("pcap_dispatch", &self.device, self.words(status))),
+            _ => match self.words(status) {
+                // Of netfilter's log libpcap does not know that it was told not to wait.
+                words if words.contains("temporarily unavailable") => Ok(()),
+                words => Err(failed("pcap_dispatch", &self.device, words)),
+            },
         }
     }
 
@@ -270,19 +278,17 @@ impl Handle {
         // SAFETY: the caller vouches for it; of no bytes any pointer is one.
         let data = unsafe { slice::from_raw_parts(data, caplen) };
         let len = header.len.max(header.caplen);
-        let data = match &self.program {
-            None => data,
-            Some(program) => {
-                // The length without cooked header: what a kernel's machine would work with.
-                let counted = len.saturating_sub(self.cooked as u32);
-                let keep = run(program, data, counted, &Aux::default()) as usize;
-                if keep == 0 {
-                    self.refused += 1;
-                    return;
-                }
-                &data[..data.len().min(keep.saturating_add(self.cooked))]
+        let mut keep = self.keep;
+        if let Some(program) = &self.program {
+            // The length without cooked header: what a kernel's machine would work with.
+            let counted = len.saturating_sub(self.cooked as u32);
+            keep = run(program, data, counted, &Aux::default()) as usize;
+            if keep == 0 {
+                self.refused += 1;
+                return;
             }
-        };
+        }
+        let data = &data[..data.len().min(keep.saturating_add(self.cooked))];
         let fraction = header.ts.tv_usec as u32;
         let nanos = if self.nanos { fraction } else { fraction.saturating_mul(1000) };
         let ts = Timestamp { secs: header.ts.tv_sec as u32, nanos: nanos.min(999_999_999) };

@@ -58,7 +58,13 @@ pub(crate) struct Source {
 /// The link type of `device`, for which it has to be opened.
 pub(crate) fn linktype(device: &str) -> Result<LinkType, Error> {
     let settings = Settings { snaplen: 64, promisc: false, timeout: 1, buffer: 64 << 10 };
-    Handle::open(device, &settings)?.linktype()
+    let linktype = Handle::open(device, &settings).and_then(|handle| handle.linktype());
+    // What is down cannot be opened; what it is, the system tells all the same.
+    #[cfg(target_os = "linux")]
+    if let Err(Error::InterfaceDown { .. }) = linktype {
+        return crate::af_packet::linktype(device);
+    }
+    linktype
 }
 
 impl Source {

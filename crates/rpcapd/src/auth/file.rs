@@ -197,6 +197,11 @@ fn private(_file: &File, _trusts: impl Fn(u32) -> bool) -> Result<(), Unread> {
 /// Replaces a file as a whole; only its owner can get at it.
 pub(super) fn write(path: &Path, entries: &Entries) -> io::Result<()> {
     let text = toml::to_string(entries).map_err(io::Error::other)?;
+    // The directory of all that is the daemon's is not there from the beginning.
+    #[cfg(windows)]
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
     files::replace(path, &text, keep_owner)
 }
 

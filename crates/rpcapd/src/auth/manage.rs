@@ -10,9 +10,7 @@ use zeroize::Zeroizing;
 
 use super::file::{self, Entries, Entry, ReadError};
 use super::{By, PASSWORD_MAX, User, Users};
-
-/// Where users are, unless told otherwise.
-const FILE: &str = "/etc/rpcapd.users";
+use crate::files;
 
 /// What to do with the file of users.
 #[derive(Clone, Debug, Subcommand)]
@@ -71,7 +69,8 @@ pub enum UserCommand {
 #[derive(Clone, Debug, Args)]
 pub struct Place {
     /// The file of users, as --users of the daemon has it
-    #[arg(long, value_name = "FILE", default_value = FILE)]
+    #[arg(long, value_name = "FILE", 
+          default_value_os_t = files::configuration("/etc/rpcapd.users", "rpcapd.users"))]
     users: PathBuf,
 }
 

@@ -164,17 +164,20 @@ impl Listening {
         Ok(Self { listener, poll, waker, address, peer })
     }
 
-    /// Ends the wait in [`Self::accept`] so that it looks at `aborted`.
+    /// Ends the wait in [`Self::accept`] so that it looks at `last_call`.
     pub(super) fn waker(&self) -> Arc<Waker> {
         Arc::clone(&self.waker)
     }
 
-    /// Waits for the client. Connections of others are closed.
-    pub(super) fn accept(mut self, aborted: impl Fn() -> bool) -> Result<TcpStream, DataError> {
+    /// Waits for the client. Connections of others are closed. After the `last_call`, only one that
+    /// is there already is taken.
+    pub(super) fn accept(mut self, last_call: impl Fn() -> bool) -> Result<TcpStream, DataError> {
         let failed = |e| DataError::Accept(self.address, e);
         let deadline = Instant::now() + CONNECT_TIMEOUT;
         let mut events = Events::with_capacity(2);
         loop {
+            // Before the look at the connections: who is called has connected before.
+            let is_last = last_call();
             match self.listener.accept() {
                 Ok((stream, from)) if from.ip().to_canonical() == self.peer.to_canonical() => {
                     return prepared(stream.into()).map_err(failed);
@@ -188,7 +191,7 @@ impl Listening {
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(e) => return Err(failed(e)),
             }
-            if aborted() {
+            if is_last {
                 return Err(DataError::Aborted);
             }
             let left = deadline.saturating_duration_since(Instant::now());

@@ -125,27 +125,32 @@ pub struct Running {
 /// Ends a pump that waits for its peer.
 #[derive(Debug, Default)]
 struct Stop {
+    /// Who has not connected by now will not be waited for.
+    last_call: AtomicBool,
     aborted: AtomicBool,
     accepting: Option<Arc<Waker>>,
     stream: Mutex<Option<TcpStream>>,
 }
 
 impl Stop {
-    fn abort(&self) {
-        self.aborted.store(true, SeqCst);
+    fn last_call(&self) {
+        self.last_call.store(true, SeqCst);
         if let Some(waker) = &self.accepting {
             // It fails only if the thread that waits is gone.
             let _ = waker.wake();
         }
+    }
+
+    fn abort(&self) {
+        self.aborted.store(true, SeqCst);
+        self.last_call();
         if let Some(stream) = &*lock(&self.stream) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
-    /// Whether there is no data connection yet.
-    fn is_waiting(&self) -> bool {
-        let stream = lock(&self.stream);
-        self.accepting.is_some() && stream.is_none()
+    fn is_last_call(&self) -> bool {
+        self.last_call.load(SeqCst)
     }
 
     fn is_aborted(&self) -> bool {
@@ -217,7 +222,9 @@ impl Running {
     /// Ends the capture. If the client still reads, it gets all that was captured until now.
     pub fn end(mut self, deliver_rest: bool) -> Ledger {
         self.gauge.control.stop();
-        if deliver_rest && !self.stop.is_waiting() {
+        if deliver_rest {
+            // The client may have connected without the thread having seen it.
+            self.stop.last_call();
             self.drain();
         }
         self.stop.abort();
@@ -267,7 +274,7 @@ fn forward(
             Err(e) => Err(format!("data connection: {e}")),
         },
         DataPath::Stream(socket) => Ok(socket),
-        DataPath::Listening(listening) => match listening.accept(|| stop.is_aborted()) {
+        DataPath::Listening(listening) => match listening.accept(|| stop.is_last_call()) {
             Ok(socket) => Ok(socket),
             Err(DataError::Aborted) => return discard(capture, counters),
             Err(e) => Err(e.to_string()),

@@ -3,9 +3,9 @@
 //! There are no rules for ports: a passive daemon connects to any port that its client names, and
 //! listens on any that the system chooses or a reload names, so that they would exclude nothing.
 
-use std::env;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use ::landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, Ruleset, RulesetAttr,
@@ -43,6 +43,8 @@ const NAMES: [&str; 13] = [
 pub(super) fn restrict(paths: &Paths) -> Result<Part, RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let names: &[&str] = if paths.names { &NAMES } else { &[] };
+    let usb = if paths.libpcap { usb_buses() } else { Vec::new() };
+    let found: &[&str] = if paths.libpcap { &["/dev"] } else { &[] };
     let libraries = env::var_os("LD_LIBRARY_PATH").filter(|_| paths.names).unwrap_or_default();
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -54,6 +56,8 @@ pub(super) fn restrict(paths: &Paths) -> Result<Part, RulesetError> {
         (&mut SYSTEM.iter().chain(names).map(Path::new) as &mut dyn Iterator<Item = &Path>, read),
         (&mut env::split_paths(&libraries).collect::<Vec<_>>().iter().map(|p| p.as_path()), read),
         (&mut paths.read.iter().map(|p| p.as_path()), read),
+        (&mut usb.iter().map(|p| p.as_path()), read),
+        (&mut found.iter().map(Path::new), AccessFs::ReadDir.into()),
         (&mut paths.remove.iter().map(|p| p.as_path()), AccessFs::RemoveFile.into()),
         // Standard output and standard error of the daemon in the background.
         (&mut ["/dev/null"].iter().map(Path::new), AccessFs::ReadFile | AccessFs::WriteFile),
@@ -69,6 +73,13 @@ pub(super) fn restrict(paths: &Paths) -> Result<Part, RulesetError> {
         RulesetStatus::PartiallyEnforced => Part::Partial,
         RulesetStatus::NotEnforced => Part::Unavailable,
     })
+}
+
+/// What libpcap captures from USB buses with, and where it finds them.
+fn usb_buses() -> Vec<PathBuf> {
+    let devices = fs::read_dir("/dev").into_iter().flatten().flatten();
+    let devices = devices.filter(|d| d.file_name().as_bytes().starts_with(b"usbmon"));
+    devices.map(|d| d.path()).chain([PathBuf::from("/sys/bus/usb")]).collect()
 }
 
 /// No signals to other processes, and none of the sockets that have a name without a file, unless

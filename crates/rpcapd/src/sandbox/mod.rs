@@ -76,7 +76,7 @@ impl fmt::Display for Sandbox {
 /// Other processors have calls of their own, for which there are no lists.
 #[cfg(all(target_os = "linux", not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod seccomp {
-    pub(super) fn restrict(_mode: super::Mode) -> anyhow::Result<super::Part> {
+    pub(super) fn restrict(_mode: super::Mode, _libpcap: bool) -> anyhow::Result<super::Part> {
         Ok(super::Part::Unavailable)
     }
 
@@ -98,7 +98,8 @@ pub fn enter(mode: Mode, paths: &Paths) -> anyhow::Result<Sandbox> {
         Mode::Log => Part::Off,
         _ => landlock::restrict(paths).with_context(|| format!("landlock {OFF}"))?,
     };
-    let seccomp = seccomp::restrict(mode).with_context(|| format!("seccomp {OFF}"))?;
+    let seccomp =
+        seccomp::restrict(mode, paths.libpcap).with_context(|| format!("seccomp {OFF}"))?;
     Ok(Sandbox { landlock, seccomp })
 }
 

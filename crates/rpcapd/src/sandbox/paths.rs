@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::Cli;
 use crate::config::Config;
+use crate::devices::Backend;
 
 /// Files that may be read, and directories that files may be removed from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Paths {
     pub remove: Vec<PathBuf>,
     /// Whether names of hosts or services may have to be looked up.
     pub names: bool,
+    /// Whether libpcap captures, which also looks for what is no network interface.
+    pub libpcap: bool,
 }
 
 impl Paths {
@@ -33,6 +36,7 @@ impl Paths {
             read: files.flat_map(around).collect(),
             remove: remove.into_iter().filter_map(parents).collect(),
             names,
+            libpcap: cli.backend == Backend::Libpcap,
         }
     }
 

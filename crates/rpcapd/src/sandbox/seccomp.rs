@@ -21,8 +21,8 @@ static FORWARDING: OnceLock<BpfProgram> = OnceLock::new();
 /// A system call, and all that has to hold for one of its arguments, in one of several ways.
 type Allowed = (c_long, Vec<SeccompRule>);
 
-/// Restricts all threads.
-pub(super) fn restrict(mode: Mode) -> Result<Part, Error> {
+/// Restricts all threads. `libpcap`: to what that takes to capture, besides.
+pub(super) fn restrict(mode: Mode, libpcap: bool) -> Result<Part, Error> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let (other, never) = match mode {
         Mode::Off => return Ok(Part::Off),
@@ -32,7 +32,11 @@ pub(super) fn restrict(mode: Mode) -> Result<Part, Error> {
         Mode::Enforce => (SeccompAction::Errno(libc::EPERM as u32), SeccompAction::KillProcess),
     };
     let forwarding = allow(forwarding()?, &other, arch)?;
-    let all = allow(forwarding_and_all_else()?, &other, arch)?;
+    let mut all = forwarding_and_all_else()?;
+    if libpcap {
+        all.extend(capturing_with_libpcap()?);
+    }
+    let all = allow(all, &other, arch)?;
     let never = refuse(&NEVER, never, arch)?;
     // Its flags are in memory, where a filter cannot see them: the C library then takes clone.
     let clone3 = refuse(&[libc::SYS_clone3], SeccompAction::Errno(libc::ENOSYS as u32), arch)?;
@@ -314,6 +318,24 @@ fn forwarding_and_all_else() -> Result<Vec<Allowed>, BackendError> {
         (libc::SYS_socketpair, vec![all_of([is(0, libc::AF_UNIX as u32)])?]),
     ]);
     Ok(allowed)
+}
+
+/// What libpcap asks for other things than network interfaces, whether they are there or not.
+fn capturing_with_libpcap() -> Result<Vec<Allowed>, BackendError> {
+    let netlink = |protocol: i32| {
+        all_of([is(0, libc::AF_NETLINK as u32), is(2, protocol as u32)])
+            .map(|rule| (libc::SYS_socket, vec![rule]))
+    };
+    // HCIGETDEVLIST and the like; the ring of a USB bus.
+    let ioctl = |kind| Ok((libc::SYS_ioctl, vec![all_of([masked(1, 0xff00, kind)])?]));
+    Ok(vec![
+        // Wireless interfaces; netfilter's log and queue.
+        netlink(libc::NETLINK_GENERIC)?,
+        netlink(libc::NETLINK_NETFILTER)?,
+        (libc::SYS_socket, vec![all_of([is(0, libc::AF_BLUETOOTH as u32)])?]),
+        ioctl(0x4800)?,
+        ioctl(0x9200)?,
+    ])
 }
 
 const WRITING: u32 = (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC) as u32;

@@ -10,11 +10,14 @@ use rcgen::{CertificateParams, DnType, KeyPair};
 use ring::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
+use crate::files;
+
 /// Options of `rpcapd tls init`.
 #[derive(Clone, Debug, Args)]
 pub struct InitArgs {
     /// Where cert.pem and key.pem are to be; none of them may be there
-    #[arg(long, value_name = "DIRECTORY", default_value = "/etc/rpcapd")]
+    #[arg(long, value_name = "DIRECTORY",
+          default_value_os_t = files::configuration("/etc/rpcapd", ""))]
     directory: PathBuf,
 
     /// A name or address that clients reach this host by. May be repeated [default: this host's name]
@@ -37,8 +40,8 @@ pub fn run(args: &InitArgs) -> anyhow::Result<String> {
         .with_context(|| format!("making {}", args.directory.display()))?;
     let (cert_path, key_path) = (args.directory.join("cert.pem"), args.directory.join("key.pem"));
     let pem = Zeroizing::new(key.serialize_pem());
-    create(&key_path, 0o600, pem.as_bytes())?;
-    create(&cert_path, 0o644, certificate.pem().as_bytes()).inspect_err(|_| {
+    create(&key_path, true, pem.as_bytes())?;
+    create(&cert_path, false, certificate.pem().as_bytes()).inspect_err(|_| {
         // A key without its certificate would only be in the way.
         let _ = fs::remove_file(&key_path);
     })?;
@@ -52,15 +55,14 @@ pub fn run(args: &InitArgs) -> anyhow::Result<String> {
     ))
 }
 
-fn create(path: &Path, mode: u32, bytes: &[u8]) -> anyhow::Result<()> {
+fn create(path: &Path, secret: bool, bytes: &[u8]) -> anyhow::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    #[cfg(not(unix))]
-    let _ = mode;
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, if secret { 0o600 } else { 0o644 });
     let written = options.open(path).and_then(|mut file| {
-        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        let hidden = if secret { files::hide(path) } else { Ok(()) };
+        let written = hidden.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
         // Half of it would be in the way of the next one.
         written.inspect_err(|_| drop(fs::remove_file(path)))
     });
@@ -75,5 +77,5 @@ fn host_name() -> anyhow::Result<String> {
 
 #[cfg(not(unix))]
 fn host_name() -> anyhow::Result<String> {
-    anyhow::bail!("say with --name by which name clients reach this host")
+    std::env::var("COMPUTERNAME").context("say with --name by which name clients reach this host")
 }

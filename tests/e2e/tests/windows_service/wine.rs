@@ -1,88 +1,34 @@
-//! A Windows of a test's own, as far as Wine is one.
+//! Wine's service manager and event log.
 
-use std::env;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::fs;
+use std::ops::Deref;
+use std::process::Command;
 
 use e2e::process::run;
-use e2e::{Lab, Process, skip, wait_until};
-
-const WINE: &str = "/usr/lib/wine/wine64";
-const SERVER: &str = "/usr/lib/wine/wineserver64";
+use e2e::{Lab, Process, wait_until, wine};
 
 /// What events are in Wine: traces of whoever reports them.
 const EVENTS: &str = "-all,err+eventlog,warn+eventlog,trace+eventlog";
 
-/// Wine, with the programs built for it.
-pub(crate) struct Wine<'a> {
-    pub(crate) lab: &'a Lab,
-    pub(crate) programs: PathBuf,
-    prefix: PathBuf,
+/// Wine, and what its services say.
+pub(crate) struct Wine<'a>(wine::Wine<'a>);
+
+impl<'a> Deref for Wine<'a> {
+    type Target = wine::Wine<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl<'a> Wine<'a> {
-    /// `RPCAP_WINDOWS` is the directory of the programs, whose file `env` names a prefix to copy.
     pub(crate) fn start(lab: &'a Lab) -> Option<Self> {
-        let Some(programs) = env::var_os("RPCAP_WINDOWS").map(PathBuf::from) else {
-            eprintln!("SKIPPED: scripts/test runs this with the programs for Windows");
-            return None;
-        };
-        let environment = fs::read_to_string(programs.join("env")).expect("what Wine needs");
-        let template = environment.lines().find_map(|line| line.strip_prefix("WINEPREFIX="));
-        let template = Path::new(template.expect("a prefix"));
-        if !Path::new(WINE).exists() {
-            skip("wine64 is not installed");
-            return None;
-        }
-        let prefix = lab.path("prefix");
-        // Files that Wine does not write to are shared.
-        run(Command::new("cp").arg("-al").arg(template).arg(&prefix));
-        for name in ["system.reg", "user.reg", "userdef.reg"] {
-            fs::remove_file(prefix.join(name)).expect("a registry");
-            fs::copy(template.join(name), prefix.join(name)).expect("a registry");
-        }
-        let wine = Self { lab, programs, prefix };
-        // The server has what this has, and services what the first program has: no pipes.
-        let mut server = wine.bare(SERVER, &["-p"]);
-        server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        assert!(server.status().expect("starting wineserver").success());
-        let log = File::create(lab.path("session.log")).expect("a log");
-        let status = wine
-            .bare(WINE, &["cmd", "/c", "exit"])
-            .env("WINEDEBUG", EVENTS)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .status();
-        assert!(status.expect("starting wine").success());
-        Some(wine)
+        wine::Wine::start_with(lab, EVENTS).map(Self)
     }
 
-    fn bare(&self, program: &str, arguments: &[&str]) -> Command {
-        let mut command = self.lab.net.b.command(program);
-        command.args(arguments).env("WINEPREFIX", &self.prefix).env("WINEARCH", "win64");
-        command.env("WINEDEBUG", "-all").env("WINEDLLOVERRIDES", "mscoree,mshtml,winedbg.exe=");
-        command
-    }
-
-    /// A program of Windows.
-    pub(crate) fn command(&self, program: &str, arguments: &[&str]) -> Command {
-        let mut command = self.bare(WINE, &[program]);
-        command.args(arguments);
-        command
-    }
-
-    /// What a program of Windows prints; it must succeed.
-    #[track_caller]
-    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> String {
-        run(&mut self.command(program, arguments)).replace('\r', "")
-    }
-
-    /// The daemon, built for Windows.
+    /// The daemon.
     pub(crate) fn rpcapd(&self, arguments: &[&str]) -> Command {
-        let program = self.programs.join("rpcapd.exe");
-        self.command(program.to_str().expect("a path of ours"), arguments)
+        self.ours("rpcapd.exe", arguments)
     }
 
     /// What a service's command prints; it must succeed.
@@ -126,11 +72,6 @@ impl<'a> Wine<'a> {
         let is_it = |line: &str| line.contains(&start) && line.contains(text);
         wait_until(&format!("{kind} {text}"), || self.events().lines().any(is_it));
     }
-
-    /// Where Windows' `C:\` is.
-    pub(crate) fn drive(&self) -> PathBuf {
-        self.prefix.join("drive_c")
-    }
 }
 
 impl Drop for Wine<'_> {
@@ -138,7 +79,5 @@ impl Drop for Wine<'_> {
         if std::thread::panicking() {
             eprintln!("--- events\n{}---", self.events());
         }
-        let _ = self.bare(SERVER, &["-k"]).status();
-        let _ = self.bare(SERVER, &["-w"]).status();
     }
 }
