@@ -15,8 +15,9 @@ nor fetched; the service can be installed before it.
 Run it as an administrator. With -WhatIf it changes nothing, and tells what it would do.
 
 .PARAMETER MgmtIP
-The host that has rpcapd at https://HOST/tools/rpcapd/rpcapd-windows-x86_64.zip, such as "rpcap listen"
-or an appliance.
+The host that has rpcapd at https://HOST/tools/rpcapd/rpcapd-64bit-windows.zip, such as "rpcap listen".
+Windows must trust its certificate; for an authority of your own, before:
+Import-Certificate -FilePath ca.cer -CertStoreLocation Cert:\LocalMachine\Root
 
 .PARAMETER RpcapIP
 The collector to call, a name or an address.
@@ -34,8 +35,8 @@ Where to unpack what was fetched, and leave it. Otherwise that is a temporary di
 Where to fetch rpcapd from, instead of -MgmtIP. It must begin with https://.
 
 .PARAMETER Sha256
-The SHA-256 of the zip file, in hexadecimal. Otherwise it is fetched too, from the zip file's address
-with ".sha256" at its end: that shows a damaged download, but not a host that lies.
+The SHA-256 of the zip file, in hexadecimal. Otherwise it is taken from the file SHA256SUMS beside the
+zip file: that shows a damaged download, but not a host that lies.
 
 .PARAMETER ConfigOnly
 Write the configuration and do nothing else. rpcapd must be installed, or in -InputDir.
@@ -118,11 +119,13 @@ function Get-Program {
     Get-Verified -Url $Url -File $zip
     $wanted = $Sha256
     if (-not $wanted) {
-        $sums = Join-Path $Temporary 'rpcapd.zip.sha256'
-        Get-Verified -Url "$Url.sha256" -File $sums
-        $found = [regex]::Match((Get-Content -LiteralPath $sums -Raw), '^\s*([0-9A-Fa-f]{64})\b')
+        $name = $Url.Substring($Url.LastIndexOf('/') + 1)
+        $sums = Join-Path $Temporary 'SHA256SUMS'
+        Get-Verified -Url ($Url.Substring(0, $Url.Length - $name.Length) + 'SHA256SUMS') -File $sums
+        $line = '(?m)^([0-9A-Fa-f]{64}) [ *]' + [regex]::Escape($name) + '\r?$'
+        $found = [regex]::Match((Get-Content -LiteralPath $sums -Raw), $line)
         if (-not $found.Success) {
-            throw "$Url.sha256 has no SHA-256 in front: pass it with -Sha256"
+            throw "SHA256SUMS beside $Url does not list ${name}: pass its SHA-256 with -Sha256"
         }
         $wanted = $found.Groups[1].Value
     }
@@ -187,7 +190,7 @@ function Install-Rpcapd {
     if (-not ($InputDir -or $ZipUrl -or $MgmtIP)) {
         throw 'Where to get rpcapd from is missing: -MgmtIP, -ZipUrl or -InputDir'
     }
-    $url = if ($ZipUrl) { $ZipUrl } else { "https://$MgmtIP/tools/rpcapd/rpcapd-windows-x86_64.zip" }
+    $url = if ($ZipUrl) { $ZipUrl } else { "https://$MgmtIP/tools/rpcapd/rpcapd-64bit-windows.zip" }
     if (-not $InputDir -and $url -notmatch '^https://') {
         throw "-ZipUrl ${url}: expected an address that begins with https://"
     }

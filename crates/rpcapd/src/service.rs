@@ -178,10 +178,11 @@ fn install(args: &InstallArgs) -> anyhow::Result<String> {
     let was_running = !args.dry_run && manage::stop(NAME).context("stopping the service")?;
     let installed = put(&mut steps, args.account, &source, &program, options);
     // The old one goes on if there is no new one.
-    if was_running {
-        steps.take("start the service again".to_owned(), || manage::start(NAME).map(drop))?;
-    }
-    installed.map(|()| steps.said)
+    let restarted = match was_running {
+        true => steps.take("start the service again".to_owned(), || manage::start(NAME).map(drop)),
+        false => Ok(()),
+    };
+    installed.and(restarted).map(|()| steps.said)
 }
 
 /// Puts the program and its service in place. The service does not run.

@@ -225,10 +225,17 @@ fn accounts_that_are_not_named_and_wrong_passwords_let_nobody_in() {
     daemon.wait_for_lines("password refused: ", 2);
 }
 
-/// The script's options are options of the program.
+/// The file that the script fetches has what it looks for, and its options are options of the program.
 fn check_script(wine: &Wine<'_>) {
     let script = workspace().join("packaging/windows/install-rpcapd.ps1");
     let script = fs::read_to_string(script).expect("the installer");
+    let programs = std::env::var_os("RPCAP_WINDOWS").expect("Wine started");
+    let zip = run(Command::new(workspace().join("scripts/windows-zip")).arg(programs));
+    assert!(script.contains(zip.trim().rsplit('/').next().expect("a name")), "{zip}");
+    let list = run(Command::new("python3").args(["-m", "zipfile", "-l", zip.trim()]));
+    for name in ["rpcapd.exe", "rpcap.exe", "install-rpcapd.ps1", "LICENSE-MIT"] {
+        assert!(list.contains(name), "{list}");
+    }
     let help = wine.service(&["install", "--help"]);
     let code = script.split("#>").nth(1).expect("what is behind the help");
     let words = code.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');

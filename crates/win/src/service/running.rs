@@ -152,7 +152,10 @@ fn enter(_arguments: Vec<OsString>) {
     };
     // `handle` has nothing of its own, so that it does not matter when the crate frees it: at the first
     // request to stop, although others may follow.
-    let (Some(main), Ok(status)) = (main, register(name, handle)) else { return };
+    let (Some(main), Ok(status)) = (main, register(name, handle)) else {
+        // The manager can be told in no other way.
+        std::process::exit(1);
+    };
     service().handle = Some(status);
     tell(State::Starting);
     let exit_code = match main() {
