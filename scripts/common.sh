@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What scripts/peers and scripts/test share. Sourced, never run.
+# What the scripts share. Sourced, never run.
 
 # Everything that is told goes to standard error: the standard output of
 # scripts/peers is read by other programs.
@@ -59,4 +59,70 @@ apt_install() {
     fi
     rm -rf "$archives"
     return "$result"
+}
+
+# Has Debian packages installed, if they are not: for scripts whose tools only
+# some of their work needs.
+need_packages() {
+    local missing
+    mapfile -t missing < <(missing_packages "$@")
+    if [ "${#missing[@]}" -gt 0 ]; then
+        if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+            loud "This wants the Debian packages: ${missing[*]}"
+            return 3
+        fi
+        apt_install "${missing[@]}"
+    fi
+}
+
+# Where what is made once is kept, whatever $1 was made from ($2).
+kept() {
+    local cache=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
+    cache=${cache:+$cache/rpcap}
+    printf '%s/%s/%s' "${cache:-${repo:?}/target}" "$1" \
+        "$(printf '%s' "$2" | sha256sum | cut -c 1-16)"
+}
+
+# once DIRECTORY COMMAND...: has the command, which is given a directory to
+# fill, make it, if it is not there. One at a time. (A function that is run here
+# does not end at its first failure, as everywhere behind "if": it says "&&".)
+once() {
+    local out=$1 lock work
+    shift
+    [ ! -d "$out" ] || return 0
+    mkdir -p "$(dirname "$out")"
+    exec {lock}>"$out.lock"
+    flock "$lock"
+    if [ ! -d "$out" ]; then
+        work=$(mktemp -d "$out.build.XXXXXX")
+        if ! "$@" "$work" >&2 </dev/null; then
+            rm -rf --one-file-system "$work"
+            return 1
+        fi
+        mv "$work" "$out"
+    fi
+    exec {lock}>&-
+}
+
+# Prints the directory of a small system of the oldest Debian on the mirrors
+# (glibc 2.31), which is made if need be. It is shared: nothing may be changed
+# in it; mount an overlay over it.
+old_root() {
+    local root
+    need_packages debootstrap || return 3
+    root=$(kept roots "$(declare -f make_old_root)")
+    once "$root" make_old_root || {
+        loud "No root of an old Debian could be made: see above"
+        return 3
+    }
+    printf '%s\n' "$root"
+}
+
+make_old_root() {
+    say "making a root of Debian bullseye"
+    debootstrap --variant=minbase \
+        --include=libpcap0.8,ca-certificates,curl,wget,busybox,iproute2,procps \
+        bullseye "$1" http://deb.debian.org/debian &&
+        rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/* "$1/debootstrap" &&
+        chmod 755 "$1"
 }

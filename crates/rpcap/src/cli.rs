@@ -250,35 +250,91 @@ fn daemon(text: &str) -> Result<Url, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
-    /// `RPCAP_BLESS=1` writes the pages instead of comparing them.
-    #[test]
-    fn the_manual_pages_say_what_help_says() {
-        let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/man");
+    /// `RPCAP_BLESS=1` writes what is made of the definition instead of comparing it.
+    fn kept(path: &str, made: &[u8]) {
+        let path = format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"));
         if std::env::var_os("RPCAP_BLESS").is_some() {
-            let command = <Cli as clap::CommandFactory>::command();
-            clap_mangen::generate_to(command, &kept).unwrap();
-            return;
-        }
-        let made = std::env::temp_dir().join(format!("rpcap-man-{}", std::process::id()));
-        std::fs::create_dir_all(&made).unwrap();
-        let command = <Cli as clap::CommandFactory>::command();
-        clap_mangen::generate_to(command, &made).unwrap();
-        for page in std::fs::read_dir(&made).unwrap() {
-            let page = page.unwrap();
-            let (new, old) = (std::fs::read(page.path()).unwrap(), kept.join(page.file_name()));
+            std::fs::write(path, made).unwrap();
+        } else {
             assert!(
-                std::fs::read(&old).is_ok_and(|old| old == new),
-                "{} is out of date: run this test with RPCAP_BLESS=1",
-                old.display()
+                std::fs::read(&path).is_ok_and(|old| old == made),
+                "{path} is out of date: run this test with RPCAP_BLESS=1"
             );
         }
-        std::fs::remove_dir_all(made).unwrap();
+    }
+
+    #[test]
+    fn the_manual_pages_say_what_help_says() {
+        let mut command = Cli::command();
+        command.build();
+        let source = format!("rpcap {}", env!("CARGO_PKG_VERSION"));
+        let mut left = vec![command];
+        while let Some(command) = left.pop() {
+            left.extend(command.get_subcommands().filter(|c| c.get_name() != "help").cloned());
+            let name = command.get_display_name().unwrap_or("rpcap").to_owned();
+            let mut page = Vec::new();
+            let man = clap_mangen::Man::new(command).title(&name).section("1").source(&source);
+            man.render(&mut page).unwrap();
+            kept(&format!("docs/man/{name}.1"), &page);
+        }
+    }
+
+    /// Without what --help does not show, which would be completed as well.
+    fn shown(command: &clap::Command) -> clap::Command {
+        clap::Command::new(&*command.get_name().to_owned().leak())
+            .about(command.get_about().cloned().unwrap_or_default())
+            .args(command.get_arguments().filter(|a| !a.is_hide_set()).cloned())
+            .subcommands(command.get_subcommands().filter(|c| !c.is_hide_set()).map(shown))
+            .version(env!("CARGO_PKG_VERSION"))
+    }
+
+    #[test]
+    fn shells_complete_what_there_is() {
+        use clap_complete::Shell::{Bash, Fish, Zsh};
+        for (shell, file) in [(Bash, "rpcap.bash"), (Zsh, "_rpcap"), (Fish, "rpcap.fish")] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut shown(&Cli::command()), "rpcap", &mut script);
+            kept(&format!("packaging/completions/{file}"), &script);
+        }
+    }
+
+    /// The sample, which is what `rpcap listen --example` prints, is also the page about it.
+    #[test]
+    fn the_manual_page_of_the_policy_is_the_sample() {
+        let mut page = roff::Roff::new();
+        let mut section = |name: &str, text: &str| {
+            page.control("SH", [name]).text([roff::roman(text)]);
+        };
+        section("NAME", "rpcap-listen.toml - policy of rpcap listen");
+        section(
+            "DESCRIPTION",
+            "Which daemons may send to rpcap listen, what is captured, and where packets go. rpcap \
+             listen --check looks for mistakes in a policy. This is one with everything that can be \
+             said; keys in comments may be left out.",
+        );
+        page.control("PP", []).control("nf", []);
+        for line in include_str!("../../../docs/rpcap-listen.toml").lines() {
+            page.text([roff::roman(line)]);
+        }
+        page.control("fi", []).control("SH", ["SEE ALSO"]);
+        page.text([
+            roff::bold("rpcap-listen"),
+            roff::roman("(1), "),
+            roff::bold("pcap-filter"),
+            roff::roman("(7)"),
+        ]);
+        let mut whole = roff::Roff::new();
+        whole.control("TH", ["rpcap-listen.toml", "5"]);
+        whole.extend([page]);
+        kept("docs/man/rpcap-listen.toml.5", whole.to_roff().as_bytes());
     }
 
     #[test]
     fn the_command_line_is_sound() {
-        <Cli as clap::CommandFactory>::command().debug_assert();
+        Cli::command().debug_assert();
     }
 }

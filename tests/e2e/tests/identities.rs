@@ -253,8 +253,8 @@ fn d3_046_libpcaps_client_with_an_account_that_is_good_and_one_that_is_locked() 
         return;
     }
     // What is shipped, for Debian.
-    let shipped = std::fs::read_to_string(workspace().join("dist/pam/rpcapd"));
-    let service = Service::saying(&shipped.expect("dist/pam/rpcapd"));
+    let shipped = std::fs::read_to_string(workspace().join("packaging/pam/rpcapd"));
+    let service = Service::saying(&shipped.expect("packaging/pam/rpcapd"));
     let good = Account::new();
     let locked = Account::changed(&["-L"]);
     let names = format!("{},{}", good.0, locked.0);

@@ -141,7 +141,7 @@ fn the_units_are_sound() {
     if !e2e::programs::installed("systemd-analyze") {
         return e2e::skip("systemd-analyze is not installed");
     }
-    let units = workspace().join("dist/systemd");
+    let units = workspace().join("packaging/systemd");
     let output = Command::new("systemd-analyze")
         .args(["verify", "--man=no", "--recursive-errors=no"])
         .args([units.join("rpcapd.service"), units.join("rpcapd.socket")])

@@ -50,6 +50,11 @@ impl Keeping {
         if let Err(error) = shared.outputs.prepare(&policy) {
             return journal.warn(&format!("{error}; the old policy stays"));
         }
+        let place = |policy: &Policy| policy.tools().map(|tools| tools.listen);
+        let (old, new) = (place(&self.rules.borrow().policy), place(&policy));
+        if new.is_some() && new != old {
+            journal.warn("[tools] listen is read at the start only: restart the collector");
+        }
         let names = look_up(&policy).await;
         shared.filters.clear();
         shared.outputs.retain(&policy);

@@ -12,6 +12,7 @@
 //! * [`policy`]: who may send, what, and where it goes. [`choose`]: which interface.
 //! * `session`, `capture`, [`link`]: one agent. [`registry`], [`stream`]: what is known of all.
 //! * [`udp`], [`tcp`], [`flow`]: packets come in.
+//! * [`serve`], [`tools`]: HTTP, for scrapers and for servers that want a daemon.
 //! * [`output`], [`outputs`]: packets go out. The queue between is bounded and never makes a
 //!   receiver wait.
 
@@ -35,6 +36,7 @@ pub mod shared;
 pub mod status;
 pub mod stream;
 pub mod tcp;
+pub mod tools;
 pub mod udp;
 
 use std::io;

@@ -16,7 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest head of a request.
 const HEAD: u64 = 8192;
 /// How long nothing is accepted after the system could not.
-const PAUSE: Duration = Duration::from_millis(200);
+pub(super) const PAUSE: Duration = Duration::from_millis(200);
 
 /// Answers every connection to a local socket with the status as JSON. Ends with the runtime.
 #[cfg(unix)]
@@ -81,18 +81,21 @@ async fn answer(
         (b"GET", _) => ("404 Not Found", "text/plain", "metrics are at /metrics\n".to_owned()),
         _ => ("405 Method Not Allowed", "text/plain", String::new()),
     };
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(response(status, kind, body.len()).as_bytes()).await?;
     stream.write_all(body.as_bytes()).await?;
     stream.shutdown().await
 }
 
-/// The head of a request.
-async fn head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+/// The head of a response, after which the connection is closed.
+pub(super) fn response(status: &str, kind: &str, length: usize) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n"
+    )
+}
+
+/// The head of a request, in [`HEAD`] bytes.
+pub(super) async fn head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut stream = stream.take(HEAD);
     let mut head = Vec::new();
     while !head.windows(4).any(|w| w == b"\r\n\r\n") {

@@ -41,7 +41,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, ProtocolVersion, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, ServerConfig};
 
 pub use self::failure::TlsFailure;
 pub use self::fingerprint::{Fingerprint, NoFingerprint};
@@ -130,7 +130,7 @@ impl Tls {
             None => builder.with_no_client_auth(),
             Some((cert, key)) => builder
                 .with_client_auth_cert(certificates(cert)?, private_key(key)?)
-                .map_err(|e| file(key, format!("{e}; is it the key of {}?", cert.display())))?,
+                .map_err(|e| not_its_key(cert, key, &e))?,
         };
         // So that the daemon shows its certificate on every connection.
         config.resumption = Resumption::disabled();
@@ -196,6 +196,20 @@ pub(crate) fn export<const N: usize>(
         return None;
     }
     connection.export_keying_material([0; N], label, Some(context)).ok()
+}
+
+/// What a server needs that shows this certificate (PEM, with those that vouch for it behind it),
+/// whose key is in another file: TLS 1.2 and 1.3, anybody may come.
+pub(crate) fn server_config(cert: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
+    ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(certificates(cert)?, private_key(key)?)
+        .map_err(|e| not_its_key(cert, key, &e))
+}
+
+fn not_its_key(cert: &Path, key: &Path, error: &rustls::Error) -> TlsError {
+    file(key, format!("{error}; is it the key of {}?", cert.display()))
 }
 
 fn file(path: &Path, reason: impl ToString) -> TlsError {

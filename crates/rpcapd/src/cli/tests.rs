@@ -6,25 +6,53 @@ fn the_definition_is_sound() {
     Arguments::command().debug_assert();
 }
 
-/// `RPCAP_BLESS=1` writes the pages instead of comparing them.
+/// `RPCAP_BLESS=1` writes what is made of the definition instead of comparing it.
+fn kept(path: &str, made: &[u8]) {
+    let path = format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("RPCAP_BLESS").is_some() {
+        std::fs::write(path, made).unwrap();
+    } else {
+        assert!(
+            std::fs::read(&path).is_ok_and(|written| written == made),
+            "{path} is out of date: run this test with RPCAP_BLESS=1"
+        );
+    }
+}
+
 #[test]
 fn the_manual_pages_say_what_help_says() {
     let mut command = Arguments::command();
     command.build();
-    let of_subcommands = command.get_subcommands().filter(|c| !c.is_hide_set()).cloned();
-    for command in std::iter::once(command.clone()).chain(of_subcommands) {
+    let source = format!("rpcapd {}", env!("CARGO_PKG_VERSION"));
+    let mut left = vec![command];
+    while let Some(command) = left.pop() {
+        left.extend(command.get_subcommands().filter(|c| !c.is_hide_set()).cloned());
         let name = command.get_display_name().unwrap_or("rpcapd").to_owned();
-        let path = format!("{}/../../docs/man/{name}.8", env!("CARGO_MANIFEST_DIR"));
         let mut page = Vec::new();
-        clap_mangen::Man::new(command).title(name).section("8").render(&mut page).unwrap();
-        if std::env::var_os("RPCAP_BLESS").is_some() {
-            std::fs::write(path, page).unwrap();
-        } else {
-            assert!(
-                std::fs::read(&path).is_ok_and(|written| written == page),
-                "{path} is out of date: run this test with RPCAP_BLESS=1"
-            );
-        }
+        let man = clap_mangen::Man::new(command).title(&name).section("8").source(&source);
+        man.render(&mut page).unwrap();
+        kept(&format!("docs/man/{name}.8"), &page);
+    }
+}
+
+/// Without what --help does not show, which would be completed as well.
+fn shown(command: &clap::Command) -> clap::Command {
+    clap::Command::new(&*command.get_name().to_owned().leak())
+        .about(command.get_about().cloned().unwrap_or_default())
+        .args(command.get_arguments().filter(|a| !a.is_hide_set()).cloned())
+        .subcommands(command.get_subcommands().filter(|c| !c.is_hide_set()).map(shown))
+        .disable_help_subcommand(true)
+        .version(env!("CARGO_PKG_VERSION"))
+}
+
+#[test]
+fn shells_complete_what_there_is() {
+    use clap_complete::Shell::{Bash, Fish, Zsh};
+    for (shell, file) in [(Bash, "rpcapd.bash"), (Zsh, "_rpcapd"), (Fish, "rpcapd.fish")] {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut shown(&Arguments::command()), "rpcapd", &mut script);
+        assert!(!String::from_utf8_lossy(&script).contains("pam-helper"));
+        kept(&format!("packaging/completions/{file}"), &script);
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use wildmatch::WildMatch;
 use super::plan::{Destination, OutputPlan, Plan, Wanted};
 use super::{Action, Policy, Rule};
 use crate::client::{Credentials, Transport};
+use crate::collector::tools::Tools;
 use crate::tls::{Fingerprint, Tls, TlsOptions, Trust};
 use crate::values;
 
@@ -35,6 +37,7 @@ struct File {
     #[serde(default)]
     agent: Vec<Agent>,
     tls: Option<Spanned<Security>>,
+    tools: Option<Spanned<Served>>,
 }
 
 #[derive(Deserialize)]
@@ -45,6 +48,15 @@ struct Security {
     #[serde(default)]
     fingerprints: Vec<Spanned<String>>,
     insecure: Option<bool>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Served {
+    directory: PathBuf,
+    listen: SocketAddr,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
 }
@@ -129,6 +141,7 @@ pub(super) fn parse(text: &str, directory: &Path) -> Result<Policy, String> {
     if file.agent.is_empty() {
         return Err("there is no [[agent]]: nobody could be captured from".to_owned());
     }
+    let tools = file.tools.map(|tools| reader.tools(&tools, file.tls.as_ref())).transpose()?;
     let tls = file.tls.map(|tls| reader.tls(tls)).transpose()?;
     let agents = file.agent.into_iter().enumerate();
     let rules = agents.map(|(n, agent)| reader.rule(n, agent, &outputs, tls.is_some()));
@@ -136,6 +149,7 @@ pub(super) fn parse(text: &str, directory: &Path) -> Result<Policy, String> {
         rules: rules.collect::<Result<_, _>>()?,
         insecure: tls.as_ref().is_some_and(|(_, trust)| *trust == Trust::Anybody),
         tls: tls.map(|(tls, _)| tls),
+        tools: tools.map(Arc::new),
     })
 }
 
@@ -238,6 +252,23 @@ impl Reader<'_> {
         let options = TlsOptions { trust, identity };
         let tls = Tls::new(&options).map_err(|e| wrong(&e.to_string()))?;
         Ok((tls, options.trust))
+    }
+
+    /// What agents are installed from; without a certificate of its own that of [tls].
+    fn tools(
+        &self,
+        tools: &Spanned<Served>,
+        tls: Option<&Spanned<Security>>,
+    ) -> Result<Tools, String> {
+        let Served { directory, listen, cert, key } = tools.as_ref();
+        let other = tls.map(|tls| (&tls.as_ref().cert, &tls.as_ref().key));
+        let (cert, key) = match (cert, key, other) {
+            (Some(cert), Some(key), _) => (cert, key),
+            (None, None, Some((Some(cert), Some(key)))) => (cert, key),
+            _ => return Err(self.wrong(tools, "[tools] wants cert and key, or [tls] with them")),
+        };
+        let at = |path: &PathBuf| self.directory.join(path);
+        Tools::load(&at(directory), *listen, &at(cert), &at(key)).map_err(|e| self.wrong(tools, e))
     }
 
     /// Whether an agent's connections are encrypted: where there is TLS, they are.

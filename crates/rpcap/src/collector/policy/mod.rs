@@ -18,6 +18,7 @@ use rpcap_proto::prefix::Prefix;
 use wildmatch::WildMatch;
 
 pub use self::plan::{Destination, OutputPlan, Plan, Wanted};
+use super::tools::Tools;
 use crate::client::Credentials;
 use crate::tls::Tls;
 
@@ -110,6 +111,7 @@ pub struct Policy {
     /// Which agents are trusted, where connections are encrypted.
     tls: Option<Tls>,
     insecure: bool,
+    tools: Option<Arc<Tools>>,
 }
 
 impl Policy {
@@ -131,6 +133,11 @@ impl Policy {
     /// Which agents are trusted, and what this end shows them; `None` if nobody has TLS.
     pub fn tls(&self) -> Option<&Tls> {
         self.tls.as_ref()
+    }
+
+    /// What is served to those who want a daemon.
+    pub fn tools(&self) -> Option<&Arc<Tools>> {
+        self.tools.as_ref()
     }
 
     /// What is dangerous about it, a line each.

@@ -193,3 +193,20 @@ fn mistakes_are_told_with_their_place() {
         assert!(error.contains(expected), "{text}\ngave: {error}\nand not: {expected}");
     }
 }
+
+#[test]
+fn what_is_served_wants_a_certificate() {
+    let with = |more: &str| {
+        let error = parse(&format!("{OUTPUT}{more}\n[[agent]]\n")).unwrap_err();
+        error.lines().next().unwrap_or_default().to_owned()
+    };
+    let tools = "[tools]\ndirectory = \"tools\"\nlisten = \"0.0.0.0:443\"";
+    let why = "[tools] wants cert and key, or [tls] with them";
+    assert!(with(tools).ends_with(why), "{}", with(tools));
+    assert!(with(&format!("{tools}\ncert = \"c.pem\"")).ends_with(why));
+    assert!(with(&format!("{tools}\n[tls]\ninsecure = true")).ends_with(why));
+    // Those of [tls], relative to the policy.
+    let other = with(&format!("{tools}\n[tls]\ninsecure = true\ncert = \"c\"\nkey = \"k\""));
+    assert!(other.contains("line 3, column 1: /etc/rpcap/c: "), "{other}");
+    assert!(with("[tools]\ndirectory = \"tools\"\nlisten = \"collector:443\"").contains("line 5"));
+}

@@ -10,7 +10,7 @@ use anyhow::Context;
 use rpcap::collector::journal::Journal;
 use rpcap::collector::policy::Policy;
 use rpcap::collector::shared::Shared;
-use rpcap::collector::{Collector, Options, accept, serve};
+use rpcap::collector::{Collector, Options, accept, serve, tools};
 use tokio::sync::{Notify, mpsc};
 
 use crate::cli::Listen;
@@ -121,6 +121,14 @@ async fn show(args: &Listen, shared: &Arc<Shared>) -> anyhow::Result<()> {
         let address = listener.local_addr().with_context(failed)?;
         note!("rpcap: metrics at http://{address}/metrics");
         serve::metrics(listener, Arc::clone(shared));
+    }
+    let tools = shared.rules.borrow().policy.tools().cloned();
+    if let Some(tools) = tools {
+        let failed = || format!("cannot serve installers at {}: [tools] listen", tools.listen);
+        let listener = accept::listen(tools.listen).with_context(failed)?;
+        let address = listener.local_addr().with_context(failed)?;
+        note!("rpcap: installers at https://{address}/tools/rpcapd/ (--sums {})", tools.digest);
+        tools::serve(listener, Arc::clone(shared));
     }
     Ok(())
 }

@@ -100,7 +100,7 @@ impl Helper {
         let service = cli.pam_service.clone();
         // What has no file is "other" to PAM, which on some systems lets in whoever has an account.
         if !SERVICES.iter().any(|directory| Path::new(directory).join(&service).is_file()) {
-            bail!("--pam: there is no /etc/pam.d/{service}: install dist/pam/rpcapd there");
+            bail!("--pam: there is no /etc/pam.d/{service}: install packaging/pam/rpcapd there");
         }
         let names = |names: &Option<super::Names>| names.clone().unwrap_or_default().0;
         let (user, group) = (names(&cli.pam_users), names(&cli.pam_groups));

@@ -1,4 +1,4 @@
-//! The manual page of the file, made of the definition of the options.
+//! The manual pages of the files, made of the definition of the options.
 
 use std::fs;
 use std::path::Path;
@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::Arg;
 use roff::{Inline, Roff, bold, italic, roman};
 
+use super::super::ini::{self, KEYS};
 use super::super::options::{Kind, Options};
 use super::super::toml::{PEER_KEYS, PEER_OPTIONS};
 
@@ -36,13 +37,23 @@ const CEILINGS: &str = "described above. What a peer does not say is as it is fo
                         others take the place of what is said for all.";
 
 const INI: [&str; 3] = [
-    "A file whose name does not end in .toml is read as the files of ExtraHop's and libpcap's rpcapd, \
-     of which each line is KEY = VALUE and # begins a comment:",
-    "What those ignore in part, such as unknown keys, a collector without a port or a preselection \
+    "rpcapd.ini tells rpcapd(8) a part of what rpcapd.toml(5) can: it is there so that the files of \
+     ExtraHop's and libpcap's daemons go on to work. rpcapd print-config -f rpcapd.ini -s rpcapd.toml \
+     converts one. A file whose name does not end in .toml is read like this. Each line is \
+     KEY = VALUE, and # begins a comment.",
+    "What those daemons ignore in part, such as unknown keys, a collector without a port or a preselection \
      that makes no sense, is an error. NullAuthPermit is on for YES alone; anything but YES and NO \
      is taken for NO, and said in the log. A key that is no list may be given once.",
     "An empty list of PassiveClient does not exist: without the key everybody may connect.",
 ];
+
+const EXAMPLE: &str = "\
+# Two hosts and a network may connect, without a password; one collector is called.
+PassiveClient = 192.0.2.10, 192.0.2.11
+PassiveClient = 10.0.0.0/8
+NullAuthPermit = YES
+UserName = nobody
+ActiveClient = collector.example, 2003, ifname=eth0";
 
 const INI_KEYS: [(&str, &str, &str); 4] = [
     (
@@ -55,22 +66,23 @@ const INI_KEYS: [(&str, &str, &str); 4] = [
     ("UserName", "NAME", "As user."),
 ];
 
-/// `RPCAP_BLESS=1` writes the page instead of comparing it.
+/// `RPCAP_BLESS=1` writes the pages instead of comparing it.
 #[test]
-fn the_manual_page_says_what_the_options_are() {
-    let page = page();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/man/rpcapd.toml.5");
-    if std::env::var_os("RPCAP_BLESS").is_some() {
-        fs::write(path, page).unwrap();
-    } else {
-        assert!(
-            fs::read_to_string(path).unwrap() == page,
-            "docs/man/rpcapd.toml.5 is out of date: run this test with RPCAP_BLESS=1"
-        );
+fn the_manual_pages_say_what_the_options_are() {
+    for (name, page) in [("rpcapd.toml.5", toml_page()), ("rpcapd.ini.5", ini_page())] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/man").join(name);
+        if std::env::var_os("RPCAP_BLESS").is_some() {
+            fs::write(path, page).unwrap();
+        } else {
+            assert!(
+                fs::read_to_string(path).is_ok_and(|kept| kept == page),
+                "docs/man/{name} is out of date: run this test with RPCAP_BLESS=1"
+            );
+        }
     }
 }
 
-fn page() -> String {
+fn toml_page() -> String {
     let options = Options::new();
     let mut page = Roff::new();
     page.control("TH", ["rpcapd.toml", "5"]);
@@ -101,15 +113,41 @@ fn page() -> String {
         ["host", "port", "ifname", "ifaddr", "tls"],
         "as the text above has them"
     );
-    section(&mut page, "INI FILES");
+    section(&mut page, "SEE ALSO");
+    page.text([bold("rpcapd"), roman("(8), "), bold("rpcapd.ini"), roman("(5)")]);
+    page.to_roff()
+}
+
+fn ini_page() -> String {
+    let mut page = Roff::new();
+    page.control("TH", ["rpcapd.ini", "5"]);
+    section(&mut page, "NAME");
+    page.text([roman("rpcapd.ini - configuration of rpcapd in the form of its ancestors")]);
+    section(&mut page, "DESCRIPTION");
     paragraphs(&mut page, &INI[..1]);
+    assert_eq!(INI_KEYS.map(|(key, ..)| key), KEYS, "as the list has them");
+    section(&mut page, "KEYS");
     for (key, value, help) in INI_KEYS {
         item(&mut page, [bold(key), roman(" = "), italic(value)], help);
     }
+    section(&mut page, "ERRORS");
     paragraphs(&mut page, &INI[1..]);
+    section(&mut page, "EXAMPLE");
+    page.control("nf", []);
+    for line in EXAMPLE.lines() {
+        page.text([roman(line)]);
+    }
+    page.control("fi", []);
     section(&mut page, "SEE ALSO");
-    page.text([bold("rpcapd"), roman("(8)")]);
+    page.text([bold("rpcapd"), roman("(8), "), bold("rpcapd.toml"), roman("(5)")]);
     page.to_roff()
+}
+
+/// What the page shows is a file that is read.
+#[test]
+fn the_example_of_an_ini_file_is_sound() {
+    let contents = ini::parse(EXAMPLE, &Options::new()).unwrap_or_else(|_| panic!("{EXAMPLE}"));
+    assert_eq!(contents.entries.len(), KEYS.len());
 }
 
 fn section(page: &mut Roff, name: &str) {

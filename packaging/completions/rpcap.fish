@@ -1,0 +1,88 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_rpcap_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_rpcap_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_rpcap_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_rpcap_using_subcommand
+    set -l cmd (__fish_rpcap_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c rpcap -n "__fish_rpcap_needs_command" -s h -l help -d 'Print help'
+complete -c rpcap -n "__fish_rpcap_needs_command" -s V -l version -d 'Print version'
+complete -c rpcap -n "__fish_rpcap_needs_command" -f -a "devices" -d 'List the devices of a daemon'
+complete -c rpcap -n "__fish_rpcap_needs_command" -f -a "capture" -d 'Capture from a device of a daemon'
+complete -c rpcap -n "__fish_rpcap_needs_command" -f -a "listen" -d 'Collect packets from daemons that connect by themselves (active mode)'
+complete -c rpcap -n "__fish_rpcap_needs_command" -f -a "demo" -d 'Show that it works: start rpcapd on this host, capture real packets through it'
+complete -c rpcap -n "__fish_rpcap_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rpcap -n "__fish_rpcap_using_subcommand devices" -l timeout -d 'How long to wait for a connection and for every answer' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand devices" -l user -d 'Authenticate as this user; the password comes from RPCAP_PASSWORD, --password-file, or the terminal, and goes over the network unencrypted without TLS' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand devices" -l password-file -d 'A file whose first line is the password' -r -F
+complete -c rpcap -n "__fish_rpcap_using_subcommand devices" -l tls-ca -d 'Trust daemons whose certificate is for the name in the URL and was made by a CA whose own is in this file (PEM), instead of those that the system trusts' -r -F
+complete -c rpcap -n "__fish_rpcap_using_subcommand devices" -l tls-fingerprint -d 'Trust the daemon whose certificate has this fingerprint, as `rpcapd tls init` printed it, whatever else the certificate says; may be repeated' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand devices" -l tls-cert -d 'A certificate (PEM) to show to a daemon that wants one' -r -F
+complete -c rpcap -n "__fish_rpcap_using_subcommand devices" -l tls-key -d 'The key (PEM) of that certificate' -r -F
+complete -c rpcap -n "__fish_rpcap_using_subcommand devices" -l json -d 'Print JSON'
+complete -c rpcap -n "__fish_rpcap_using_subcommand devices" -l tls-insecure -d 'Trust whoever answers: what is encrypted may be encrypted for somebody else'
+complete -c rpcap -n "__fish_rpcap_using_subcommand devices" -s h -l help -d 'Print help'
+complete -c rpcap -n "__fish_rpcap_using_subcommand devices" -s V -l version -d 'Print version'
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -s f -l filter -d 'Which packets, in tcpdump\'s language (see pcap-filter(7)); needs libpcap' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -l filter-bytecode -d 'Which packets, as bytecode: what `tcpdump -ddd` prints, or @ and a file that holds it' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -s w -l write -d 'Write packets to a file: pcapng, or pcap if it is called .pcap; - for standard output' -r -F
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -s s -l snaplen -d 'Most bytes of a packet' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -s c -l count -d 'End after this many packets' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -l duration -d 'End after this time: seconds, or with a unit, such as 500ms, 10s, 5m, 1h' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -l sample -d 'Take one packet of N, or the first in every so many milliseconds' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -l timeout -d 'How long to wait for a connection and for every answer' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -l user -d 'Authenticate as this user; the password comes from RPCAP_PASSWORD, --password-file, or the terminal, and goes over the network unencrypted without TLS' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -l password-file -d 'A file whose first line is the password' -r -F
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -l tls-ca -d 'Trust daemons whose certificate is for the name in the URL and was made by a CA whose own is in this file (PEM), instead of those that the system trusts' -r -F
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -l tls-fingerprint -d 'Trust the daemon whose certificate has this fingerprint, as `rpcapd tls init` printed it, whatever else the certificate says; may be repeated' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -l tls-cert -d 'A certificate (PEM) to show to a daemon that wants one' -r -F
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -l tls-key -d 'The key (PEM) of that certificate' -r -F
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -l udp -d 'Have packets sent by UDP: loss on the way instead of waiting, and counted'
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -l no-promisc -d 'Take only packets that are meant for the daemon\'s host'
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -l inbound -d 'Take only packets that come into the daemon\'s host'
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -l outbound -d 'Take only packets that leave the daemon\'s host'
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -s q -l quiet -d 'Say nothing but errors'
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -l tls-insecure -d 'Trust whoever answers: what is encrypted may be encrypted for somebody else'
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -s h -l help -d 'Print help'
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -s V -l version -d 'Print version'
+complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -s b -l bind -d 'Address to listen on; may be repeated [default: all, IPv4 and IPv6]' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -s p -l port -d 'TCP port that daemons connect to; 0 for any free one' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -l data-port -d 'UDP port that all daemons send packets to; 0 for any free one' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -l receivers -d 'Threads that receive datagrams; more than one on Linux only [default: one for each core, at most 4]' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -l max-agents -d 'Most daemons at a time; further ones are turned away' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -l status -d 'Serve the status as JSON on a local socket: whoever connects is given it' -r -F
+complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -l metrics -d 'Serve OpenMetrics over HTTP at this address, such as 127.0.0.1:9090' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -l timeout -d 'How long a daemon may take for an answer' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -l example -d 'Print a policy that has everything that can be said, with explanations, and end'
+complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -l check -d 'Read the policy, say what is wrong with it, and end'
+complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -l no-table -d 'Show no table of agents, even on a terminal'
+complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -s h -l help -d 'Print help'
+complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -s V -l version -d 'Print version'
+complete -c rpcap -n "__fish_rpcap_using_subcommand demo" -s o -l output -d 'Where to put the packets' -r -F
+complete -c rpcap -n "__fish_rpcap_using_subcommand demo" -l replay -d 'Serve the shipped capture file, even where real traffic could be made'
+complete -c rpcap -n "__fish_rpcap_using_subcommand demo" -s h -l help -d 'Print help'
+complete -c rpcap -n "__fish_rpcap_using_subcommand demo" -s V -l version -d 'Print version'
+complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo help" -f -a "devices" -d 'List the devices of a daemon'
+complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo help" -f -a "capture" -d 'Capture from a device of a daemon'
+complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo help" -f -a "listen" -d 'Collect packets from daemons that connect by themselves (active mode)'
+complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo help" -f -a "demo" -d 'Show that it works: start rpcapd on this host, capture real packets through it'
+complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
