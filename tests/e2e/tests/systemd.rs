@@ -136,19 +136,30 @@ fn what_is_handed_over_and_is_no_listener_is_refused() {
     assert!(daemon.stderr().contains("socket 0 of LISTEN_FDS"), "{}", daemon.stderr());
 }
 
+/// What systemd makes of them, and how exposed it thinks they are: 20 is 2.0 of 10.
 #[test]
-fn the_units_are_sound() {
+fn the_units_are_sound_and_narrow() {
     if !e2e::programs::installed("systemd-analyze") {
         return e2e::skip("systemd-analyze is not installed");
     }
-    let units = workspace().join("packaging/systemd");
-    let output = Command::new("systemd-analyze")
-        .args(["verify", "--man=no", "--recursive-errors=no"])
-        .args([units.join("rpcapd.service"), units.join("rpcapd.socket")])
-        .output()
-        .expect("systemd-analyze");
+    let directory = workspace().join("packaging/systemd");
+    let units = ["rpcapd.service", "rpcapd.socket", "rpcap-listen.service"];
+    let analyze = |command: &str, options: &[&str], units: &[&str]| {
+        Command::new("systemd-analyze")
+            .arg(command)
+            .args(options)
+            .args(units.iter().map(|u| directory.join(u)))
+            .output()
+            .expect("systemd-analyze")
+    };
+    let output = analyze("verify", &["--man=no", "--recursive-errors=no"], &units);
     let said = String::from_utf8_lossy(&output.stderr);
-    // The program is not installed, and other units of the host are not ours.
-    let ours = said.lines().filter(|l| l.contains("rpcapd") && !l.contains("is not executable"));
+    // The programs are not installed, and other units of the host are not ours.
+    let ours = said.lines().filter(|l| l.contains("rpcap") && !l.contains("is not executable"));
     assert_eq!(ours.collect::<Vec<_>>(), Vec::<&str>::new(), "{said}");
+    for unit in units.iter().filter(|u| u.ends_with(".service")) {
+        let output = analyze("security", &["--offline=true", "--threshold=20"], &[unit]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("exposure level"), "{said}");
+    }
 }
