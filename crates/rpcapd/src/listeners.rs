@@ -169,7 +169,7 @@ fn places(cli: &Cli, old: &[Listener]) -> anyhow::Result<Vec<Place>> {
 }
 
 /// The sockets of socket activation (sd_listen_fds(3)). They can be had once.
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 fn handed_over() -> anyhow::Result<Vec<Listener>> {
     let mut passed = listenfd::ListenFd::from_env();
     let mut listeners = Vec::new();
@@ -187,15 +187,16 @@ fn handed_over() -> anyhow::Result<Vec<Listener>> {
     Ok(listeners)
 }
 
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 fn handed_over() -> anyhow::Result<Vec<Listener>> {
     Ok(Vec::new())
 }
 
 fn is_no_ipv6(e: &anyhow::Error) -> bool {
-    // EAFNOSUPPORT where the kernel has none, EADDRNOTAVAIL where it is switched off.
+    // EAFNOSUPPORT where the kernel has none (Linux, macOS, Windows), EADDRNOTAVAIL where it is switched off.
     e.downcast_ref::<io::Error>().is_some_and(|e| {
-        e.kind() == io::ErrorKind::AddrNotAvailable || matches!(e.raw_os_error(), Some(97 | 10047))
+        e.kind() == io::ErrorKind::AddrNotAvailable
+            || matches!(e.raw_os_error(), Some(97 | 47 | 10047))
     })
 }
 

@@ -163,6 +163,9 @@ mod manager {
 mod manager {
     use std::time::Duration;
 
+    /// What nobody is told.
+    pub(super) struct Nothing;
+
     pub(super) fn listens() -> bool {
         false
     }
@@ -171,15 +174,25 @@ mod manager {
         None
     }
 
-    pub(super) fn ready() {}
+    pub(super) fn ready() -> Nothing {
+        Nothing
+    }
 
-    pub(super) fn reloading() {}
+    pub(super) fn reloading() -> Nothing {
+        Nothing
+    }
 
-    pub(super) fn stopping() {}
+    pub(super) fn stopping() -> Nothing {
+        Nothing
+    }
 
-    pub(super) fn status(_text: &str) {}
+    pub(super) fn status(_text: &str) -> Nothing {
+        Nothing
+    }
 
-    pub(super) fn alive() {}
+    pub(super) fn alive() -> Nothing {
+        Nothing
+    }
 
-    pub(super) fn tell(_state: ()) {}
+    pub(super) fn tell(_: Nothing) {}
 }

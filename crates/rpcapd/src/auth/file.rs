@@ -171,14 +171,17 @@ fn parse(path: &Path, text: &str) -> Result<Entries, ReadError> {
     })
 }
 
-/// Whether only its owner, who is we, root or trusted, can get at a file.
+/// Whether only its owner, who is we, root or trusted, can get at a file. Where root gives files to a
+/// daemon that never was root, as Kubernetes does with secrets, it is by our group that we read them.
 #[cfg(unix)]
 fn private(file: &File, trusts: impl Fn(u32) -> bool) -> Result<(), Unread> {
     use std::os::unix::fs::MetadataExt;
 
     let metadata = file.metadata()?;
     let owner = metadata.uid();
-    if metadata.mode() & 0o077 != 0 {
+    let ours = owner == 0 && metadata.gid() == rustix::process::getegid().as_raw();
+    let others = if ours { 0o037 } else { 0o077 };
+    if metadata.mode() & others != 0 {
         let reason = "others than its owner can get at it: chmod 600";
         return Err(Unread::Refused(reason.to_owned()));
     }

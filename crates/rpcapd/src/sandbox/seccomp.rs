@@ -189,8 +189,9 @@ const FORWARDING_CALLS: &[c_long] = &[
 #[cfg(target_arch = "x86_64")]
 const FORWARDING_OLD: &[c_long] =
     &[libc::SYS_epoll_wait, libc::SYS_poll, libc::SYS_select, libc::SYS_time];
+// There the C library makes select of the other one.
 #[cfg(not(target_arch = "x86_64"))]
-const FORWARDING_OLD: &[c_long] = &[];
+const FORWARDING_OLD: &[c_long] = &[libc::SYS_pselect6];
 
 /// What sessions, reloads and the end of the daemon take besides: files (landlock says which),
 /// sockets, names.

@@ -52,6 +52,10 @@ enum Failure {
     /// Larger than the path takes.
     TooLarge,
     /// Not with many datagrams in one send.
+    #[cfg_attr(
+        not(any(target_os = "linux", windows)),
+        allow(dead_code, reason = "each send has one datagram there")
+    )]
     NoSegmentation,
     Other,
 }
@@ -200,6 +204,10 @@ struct Attempt {
     /// Bytes of its longest datagram.
     size: usize,
     /// How many datagrams it has.
+    #[cfg_attr(
+        not(any(target_os = "linux", windows)),
+        allow(dead_code, reason = "each send has one datagram there")
+    )]
     datagrams: usize,
 }
 
