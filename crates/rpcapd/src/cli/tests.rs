@@ -7,6 +7,7 @@ fn the_definition_is_sound() {
 }
 
 /// `RPCAP_BLESS=1` writes what is made of the definition instead of comparing it.
+#[cfg(unix)]
 fn kept(path: &str, made: &[u8]) {
     let path = format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("RPCAP_BLESS").is_some() {
@@ -19,6 +20,8 @@ fn kept(path: &str, made: &[u8]) {
     }
 }
 
+/// They are of the options on Linux.
+#[cfg(unix)]
 #[test]
 fn the_manual_pages_say_what_help_says() {
     let mut command = Arguments::command();
@@ -36,6 +39,7 @@ fn the_manual_pages_say_what_help_says() {
 }
 
 /// Without what --help does not show, which would be completed as well.
+#[cfg(unix)]
 fn shown(command: &clap::Command) -> clap::Command {
     clap::Command::new(&*command.get_name().to_owned().leak())
         .about(command.get_about().cloned().unwrap_or_default())
@@ -45,6 +49,7 @@ fn shown(command: &clap::Command) -> clap::Command {
         .version(env!("CARGO_PKG_VERSION"))
 }
 
+#[cfg(unix)]
 #[test]
 fn shells_complete_what_there_is() {
     use clap_complete::Shell::{Bash, Fish, Zsh};

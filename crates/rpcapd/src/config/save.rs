@@ -19,7 +19,7 @@ impl Config {
     /// comment.
     pub fn to_toml(&self, with_sources: bool) -> Result<String, String> {
         let source = |text: &str| match with_sources {
-            true => format!("  # {}", text.escape_debug()),
+            true => format!("  # {}", shown(Path::new(text))),
             false => String::new(),
         };
         let mut text = String::new();

@@ -7,6 +7,8 @@ use super::*;
 use crate::settings::Settings;
 
 mod hostile;
+/// The page is of the options on Linux.
+#[cfg(unix)]
 mod manual;
 mod save;
 
@@ -49,7 +51,7 @@ fn args(file: &Path, more: &[&str]) -> Vec<OsString> {
 fn load_text(name: &str, text: impl AsRef<[u8]>, more: &[&str]) -> Result<Config, Vec<String>> {
     let scratch = Scratch::new();
     let file = scratch.write(name, text);
-    let directory = format!("{}/", scratch.0.display());
+    let directory = format!("{}{}", scratch.0.display(), std::path::MAIN_SEPARATOR);
     load(&args(&file, more))
         .map_err(|e| e.0.iter().map(|line| line.replace(&directory, "")).collect())
 }
@@ -191,7 +193,10 @@ fn errors_say_where_and_what_is_allowed() {
              tls, filter, snaplen, udpstr-mtu, bind-device"]
     );
     for (text, part) in [
-        ("user = 'no such user'", "this host has no such user"),
+        (
+            "user = 'no such user'",
+            if cfg!(unix) { "this host has no such user" } else { "Unix only" },
+        ),
         ("threads = 100000", "core 100000"),
         ("threads = [0, 0, 0]", "c.toml:1:1: threads: expected single, N or A,B"),
         ("allow = []", "c.toml:1:1: allow: the list of allowed hosts is empty"),
@@ -237,6 +242,8 @@ fn filters_are_compiled_when_they_are_read() {
     assert!(errors[1].starts_with("c.toml:4:10: filter = \" (\": "), "{errors:?}");
 }
 
+/// They name a user to run as.
+#[cfg(unix)]
 #[test]
 fn files_of_both_dialects() {
     let extrahop = ini(include_str!("../../tests/golden/extrahop.ini")).unwrap();

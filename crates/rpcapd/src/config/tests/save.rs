@@ -50,7 +50,9 @@ fn what_an_ini_file_cannot_say_is_named() {
     let scratch = Scratch::new();
     let save = |text: &str, to: &str| {
         let config = load_text("c.toml", text, &[]).unwrap();
-        config.save(&scratch.path(to)).map_err(|e| e.replace(&*scratch.0.to_string_lossy(), ""))
+        config
+            .save(&scratch.path(to))
+            .map_err(|e| e.replace(&*scratch.0.to_string_lossy(), "").replace('\\', "/"))
     };
     assert_eq!(
         save("port = 1\nsnaplen = 2\nnull-auth = true", "a.ini").unwrap_err(),
@@ -101,7 +103,7 @@ fn settings_strategy() -> impl Strategy<Value = Vec<String>> {
         "[ -~äß\"'\\\\\n\t]{1,15}".prop_map(|s| format!("--interface={s}")),
         Just("--null-auth".to_owned()),
         Just("--dry-run".to_owned()),
-        Just("--user=root".to_owned()),
+        Just(if cfg!(unix) { "--user=root" } else { "--tls" }.to_owned()),
         Just("--threads=-1,-1".to_owned()),
         "[a-z0-9]{1,8}([ ,;][a-z0-9]{1,8}){0,3}".prop_map(|s| format!("--allow={s}")),
         "!?[a-z0-9*?]{1,8}([ ,][a-z0-9*]{1,8}){0,3}".prop_map(|s| format!("--devices={s}")),
