@@ -25,11 +25,38 @@ _rpcap() {
             rpcap,devices)
                 cmd="rpcap__subcmd__devices"
                 ;;
+            rpcap,extcap)
+                cmd="rpcap__subcmd__extcap"
+                ;;
             rpcap,help)
                 cmd="rpcap__subcmd__help"
                 ;;
             rpcap,listen)
                 cmd="rpcap__subcmd__listen"
+                ;;
+            rpcap__subcmd__extcap,help)
+                cmd="rpcap__subcmd__extcap__subcmd__help"
+                ;;
+            rpcap__subcmd__extcap,install)
+                cmd="rpcap__subcmd__extcap__subcmd__install"
+                ;;
+            rpcap__subcmd__extcap,refresh)
+                cmd="rpcap__subcmd__extcap__subcmd__refresh"
+                ;;
+            rpcap__subcmd__extcap,uninstall)
+                cmd="rpcap__subcmd__extcap__subcmd__uninstall"
+                ;;
+            rpcap__subcmd__extcap__subcmd__help,help)
+                cmd="rpcap__subcmd__extcap__subcmd__help__subcmd__help"
+                ;;
+            rpcap__subcmd__extcap__subcmd__help,install)
+                cmd="rpcap__subcmd__extcap__subcmd__help__subcmd__install"
+                ;;
+            rpcap__subcmd__extcap__subcmd__help,refresh)
+                cmd="rpcap__subcmd__extcap__subcmd__help__subcmd__refresh"
+                ;;
+            rpcap__subcmd__extcap__subcmd__help,uninstall)
+                cmd="rpcap__subcmd__extcap__subcmd__help__subcmd__uninstall"
                 ;;
             rpcap__subcmd__help,capture)
                 cmd="rpcap__subcmd__help__subcmd__capture"
@@ -40,11 +67,23 @@ _rpcap() {
             rpcap__subcmd__help,devices)
                 cmd="rpcap__subcmd__help__subcmd__devices"
                 ;;
+            rpcap__subcmd__help,extcap)
+                cmd="rpcap__subcmd__help__subcmd__extcap"
+                ;;
             rpcap__subcmd__help,help)
                 cmd="rpcap__subcmd__help__subcmd__help"
                 ;;
             rpcap__subcmd__help,listen)
                 cmd="rpcap__subcmd__help__subcmd__listen"
+                ;;
+            rpcap__subcmd__help__subcmd__extcap,install)
+                cmd="rpcap__subcmd__help__subcmd__extcap__subcmd__install"
+                ;;
+            rpcap__subcmd__help__subcmd__extcap,refresh)
+                cmd="rpcap__subcmd__help__subcmd__extcap__subcmd__refresh"
+                ;;
+            rpcap__subcmd__help__subcmd__extcap,uninstall)
+                cmd="rpcap__subcmd__help__subcmd__extcap__subcmd__uninstall"
                 ;;
             *)
                 ;;
@@ -53,7 +92,7 @@ _rpcap() {
 
     case "${cmd}" in
         rpcap)
-            opts="-h -V --help --version devices capture listen demo help"
+            opts="-h -V --help --version devices capture listen demo extcap help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -216,8 +255,142 @@ _rpcap() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rpcap__subcmd__extcap)
+            opts="-h -V --help --version install uninstall refresh help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpcap__subcmd__extcap__subcmd__help)
+            opts="install uninstall refresh help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpcap__subcmd__extcap__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpcap__subcmd__extcap__subcmd__help__subcmd__install)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpcap__subcmd__extcap__subcmd__help__subcmd__refresh)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpcap__subcmd__extcap__subcmd__help__subcmd__uninstall)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpcap__subcmd__extcap__subcmd__install)
+            opts="-h -V --system --directory --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --directory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpcap__subcmd__extcap__subcmd__refresh)
+            opts="-q -h -V --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpcap__subcmd__extcap__subcmd__uninstall)
+            opts="-h -V --system --directory --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --directory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rpcap__subcmd__help)
-            opts="devices capture listen demo help"
+            opts="devices capture listen demo extcap help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -261,6 +434,62 @@ _rpcap() {
         rpcap__subcmd__help__subcmd__devices)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpcap__subcmd__help__subcmd__extcap)
+            opts="install uninstall refresh"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpcap__subcmd__help__subcmd__extcap__subcmd__install)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpcap__subcmd__help__subcmd__extcap__subcmd__refresh)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpcap__subcmd__help__subcmd__extcap__subcmd__uninstall)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

@@ -53,7 +53,7 @@ _rpcapd() {
 
     case "${cmd}" in
         rpcapd)
-            opts="-f -s -b -p -4 -l -n -a -v -i -z -t -u -g -y -c -e -m -k -S -d -L -h -V --config --save --bind --port --ipv4-only --allow --null-auth --tls --tls-cert --tls-key --tls-client-ca --users --pam --pam-users --pam-groups --pam-service --allow-cleartext-passwords --active --active-only --reconnect-after-close --interface --devices --filter --snaplen --bind-device --buffer --udpstr-mtu --latency --send-buffer --blocking-send --allow-fragments --dry-run --threads --nice --queue-megabytes --queue-packets --log-statistics --data-port --capture-own-traffic --max-sessions --max-captures --max-memory --max-rate --max-cpu --replay --init-timeout --idle-timeout --message-timeout --user --sandbox --status-socket --metrics --daemon --inetd --pid-file --log --log-level --log-format --debug --help --version check-config print-config tls user status reload"
+            opts="-f -s -b -p -4 -l -n -a -v -i -z -t -u -g -y -c -e -m -k -S -d -L -h -V --config --save --bind --port --ipv4-only --allow --null-auth --tls --tls-cert --tls-key --tls-client-ca --users --pam --pam-users --pam-groups --pam-service --windows-users --windows-groups --allow-cleartext-passwords --active --active-only --reconnect-after-close --interface --devices --backend --filter --snaplen --bind-device --buffer --udpstr-mtu --latency --send-buffer --blocking-send --allow-fragments --dry-run --threads --nice --queue-megabytes --queue-packets --log-statistics --data-port --capture-own-traffic --max-sessions --max-captures --max-memory --max-rate --max-cpu --replay --init-timeout --idle-timeout --message-timeout --user --sandbox --status-socket --metrics --daemon --inetd --pid-file --log --log-level --log-format --debug --help --version check-config print-config tls user status reload"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -127,6 +127,14 @@ _rpcapd() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --windows-users)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --windows-groups)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --active)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -145,6 +153,10 @@ _rpcapd() {
                     ;;
                 --devices)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --backend)
+                    COMPREPLY=($(compgen -W "af-packet libpcap" -- "${cur}"))
                     return 0
                     ;;
                 --filter)
@@ -317,7 +329,7 @@ _rpcapd() {
             return 0
             ;;
         rpcapd__subcmd__print__subcmd__config)
-            opts="-f -s -b -p -4 -l -n -a -v -i -z -t -u -g -y -c -e -m -k -S -d -L -h -V --config --save --bind --port --ipv4-only --allow --null-auth --tls --tls-cert --tls-key --tls-client-ca --users --pam --pam-users --pam-groups --pam-service --allow-cleartext-passwords --active --active-only --reconnect-after-close --interface --devices --filter --snaplen --bind-device --buffer --udpstr-mtu --latency --send-buffer --blocking-send --allow-fragments --dry-run --threads --nice --queue-megabytes --queue-packets --log-statistics --data-port --capture-own-traffic --max-sessions --max-captures --max-memory --max-rate --max-cpu --replay --init-timeout --idle-timeout --message-timeout --user --sandbox --status-socket --metrics --daemon --inetd --pid-file --log --log-level --log-format --debug --help --version"
+            opts="-f -s -b -p -4 -l -n -a -v -i -z -t -u -g -y -c -e -m -k -S -d -L -h -V --config --save --bind --port --ipv4-only --allow --null-auth --tls --tls-cert --tls-key --tls-client-ca --users --pam --pam-users --pam-groups --pam-service --windows-users --windows-groups --allow-cleartext-passwords --active --active-only --reconnect-after-close --interface --devices --backend --filter --snaplen --bind-device --buffer --udpstr-mtu --latency --send-buffer --blocking-send --allow-fragments --dry-run --threads --nice --queue-megabytes --queue-packets --log-statistics --data-port --capture-own-traffic --max-sessions --max-captures --max-memory --max-rate --max-cpu --replay --init-timeout --idle-timeout --message-timeout --user --sandbox --status-socket --metrics --daemon --inetd --pid-file --log --log-level --log-format --debug --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -391,6 +403,14 @@ _rpcapd() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --windows-users)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --windows-groups)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --active)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -409,6 +429,10 @@ _rpcapd() {
                     ;;
                 --devices)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --backend)
+                    COMPREPLY=($(compgen -W "af-packet libpcap" -- "${cur}"))
                     return 0
                     ;;
                 --filter)

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rpcapd_global_optspecs
-    string join \n f/config= s/save= b/bind= p/port= 4/ipv4-only l/allow= n/null-auth tls tls-cert= tls-key= tls-client-ca= users= pam pam-users= pam-groups= pam-service= allow-cleartext-passwords a/active= v/active-only reconnect-after-close i/interface= devices= filter= snaplen= bind-device= z/buffer= t/udpstr-mtu= latency= u/send-buffer= g/blocking-send allow-fragments y/dry-run c/threads= e/nice= m/queue-megabytes= k/queue-packets= S/log-statistics data-port= capture-own-traffic max-sessions= max-captures= max-memory= max-rate= max-cpu= replay= init-timeout= idle-timeout= message-timeout= user= sandbox= status-socket= metrics= d/daemon inetd pid-file= L/log= log-level= log-format= debug h/help V/version
+    string join \n f/config= s/save= b/bind= p/port= 4/ipv4-only l/allow= n/null-auth tls tls-cert= tls-key= tls-client-ca= users= pam pam-users= pam-groups= pam-service= windows-users= windows-groups= allow-cleartext-passwords a/active= v/active-only reconnect-after-close i/interface= devices= backend= filter= snaplen= bind-device= z/buffer= t/udpstr-mtu= latency= u/send-buffer= g/blocking-send allow-fragments y/dry-run c/threads= e/nice= m/queue-megabytes= k/queue-packets= S/log-statistics data-port= capture-own-traffic max-sessions= max-captures= max-memory= max-rate= max-cpu= replay= init-timeout= idle-timeout= message-timeout= user= sandbox= status-socket= metrics= d/daemon inetd pid-file= L/log= log-level= log-format= debug h/help V/version
 end
 
 function __fish_rpcapd_needs_command
@@ -36,9 +36,13 @@ complete -c rpcapd -n "__fish_rpcapd_needs_command" -l users -d 'Let in those th
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l pam-users -d 'Accounts that --pam lets in, separated by commas. Root has to be named' -r
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l pam-groups -d 'Groups whose members --pam lets in, separated by commas' -r
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l pam-service -d 'The service of --pam: a file in /etc/pam.d' -r
+complete -c rpcapd -n "__fish_rpcapd_needs_command" -l windows-users -d 'Accounts of Windows to let in, with their passwords, separated by commas: NAME or DOMAIN\\NAME. The built-in administrator has to be named. Names that the file of users has are let in as it says only. Windows only' -r
+complete -c rpcapd -n "__fish_rpcapd_needs_command" -l windows-groups -d 'Local groups of Windows whose members are let in the same way, separated by commas. Windows only' -r
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -s a -l active -d 'Collectors to call: HOST,PORT,ifname=NAME,ifaddr=PREFIX and so on with the next one. Without a port it is 2003; ifname and ifaddr, which may be left out, choose the interface that this collector may open. May be repeated' -r
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -s i -l interface -d 'The only interface that clients may open; first in their list, and marked there' -r
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l devices -d 'Devices that there are for clients: patterns with * and ?, separated by commas; ! before a pattern leaves devices out. "any" has to be named [default: all]' -r
+complete -c rpcapd -n "__fish_rpcapd_needs_command" -l backend -d 'By what means packets are captured. libpcap also has devices that are no network interfaces, such as nflog, usbmon and bluetooth, as far as this host has them' -r -f -a "af-packet\t'Linux\'s own ring of packets: the fastest'
+libpcap\t'libpcap, or Npcap on Windows'"
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l filter -d 'A filter (pcap-filter(7)) that packets must pass besides the client\'s own' -r
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l snaplen -d 'Most bytes of each packet that a client may have [default: as it asks]' -r
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l bind-device -d 'The interface that connections to clients leave by [default: as the routes say]' -r
@@ -67,7 +71,7 @@ enforce\t'They are refused, as far as this kernel can'"
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l status-socket -d 'The local socket that "rpcapd status" and "rpcapd reload" ask; "none": none [default: /run/rpcapd/rpcapd.sock for root, rpcapd.sock in $XDG_RUNTIME_DIR for others]' -r -F
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l metrics -d 'Serve metrics for Prometheus at http://ADDRESS:PORT/metrics' -r
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l pid-file -d 'A file for the daemon\'s process number; a second daemon with the same file does not start [default: with -d /run/rpcapd.pid for root, rpcapd.pid in $XDG_RUNTIME_DIR for others]' -r -F
-complete -c rpcapd -n "__fish_rpcapd_needs_command" -s L -l log -d 'Where the log goes: stderr; journald; syslog, or the name of one of its facilities, such as local0 (in the foreground to standard error as well). -L alone: syslog [default: stderr; with -d syslog, and with --inetd where standard error is the client\'s connection]' -r
+complete -c rpcapd -n "__fish_rpcapd_needs_command" -s L -l log -d 'Where the log goes: stderr; journald; syslog, or the name of one of its facilities, such as local0 (in the foreground to standard error as well). -L alone: syslog, which on Windows is the event log [default: stderr; with -d syslog, and with --inetd where standard error is the client\'s connection]' -r
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l log-level -d 'How much is logged' -r -f -a "error\t'What needs somebody to act'
 warn\t'And what went wrong for a client'
 info\t'And what clients do'
@@ -86,7 +90,7 @@ complete -c rpcapd -n "__fish_rpcapd_needs_command" -l allow-fragments -d 'Let p
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -s y -l dry-run -d 'Capture and count, but send no packets'
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -s S -l log-statistics -d 'Log the statistics whenever a client asks for them: since it last asked, and in all'
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l capture-own-traffic -d 'Let captures contain the packets of this daemon\'s own connections'
-complete -c rpcapd -n "__fish_rpcapd_needs_command" -s d -l daemon -d 'Run in the background, once everything that can fail has not'
+complete -c rpcapd -n "__fish_rpcapd_needs_command" -s d -l daemon -d 'Run in the background, once everything that can fail has not. On Windows: be the service that the service manager starts'
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l inetd -d 'Serve the one client whose connection is standard input, as inetd starts it, then end'
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l debug -d 'Log what only a developer wants to know: --log-level debug'
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -111,9 +115,13 @@ complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l users -d 
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l pam-users -d 'Accounts that --pam lets in, separated by commas. Root has to be named' -r
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l pam-groups -d 'Groups whose members --pam lets in, separated by commas' -r
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l pam-service -d 'The service of --pam: a file in /etc/pam.d' -r
+complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l windows-users -d 'Accounts of Windows to let in, with their passwords, separated by commas: NAME or DOMAIN\\NAME. The built-in administrator has to be named. Names that the file of users has are let in as it says only. Windows only' -r
+complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l windows-groups -d 'Local groups of Windows whose members are let in the same way, separated by commas. Windows only' -r
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -s a -l active -d 'Collectors to call: HOST,PORT,ifname=NAME,ifaddr=PREFIX and so on with the next one. Without a port it is 2003; ifname and ifaddr, which may be left out, choose the interface that this collector may open. May be repeated' -r
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -s i -l interface -d 'The only interface that clients may open; first in their list, and marked there' -r
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l devices -d 'Devices that there are for clients: patterns with * and ?, separated by commas; ! before a pattern leaves devices out. "any" has to be named [default: all]' -r
+complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l backend -d 'By what means packets are captured. libpcap also has devices that are no network interfaces, such as nflog, usbmon and bluetooth, as far as this host has them' -r -f -a "af-packet\t'Linux\'s own ring of packets: the fastest'
+libpcap\t'libpcap, or Npcap on Windows'"
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l filter -d 'A filter (pcap-filter(7)) that packets must pass besides the client\'s own' -r
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l snaplen -d 'Most bytes of each packet that a client may have [default: as it asks]' -r
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l bind-device -d 'The interface that connections to clients leave by [default: as the routes say]' -r
@@ -142,7 +150,7 @@ enforce\t'They are refused, as far as this kernel can'"
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l status-socket -d 'The local socket that "rpcapd status" and "rpcapd reload" ask; "none": none [default: /run/rpcapd/rpcapd.sock for root, rpcapd.sock in $XDG_RUNTIME_DIR for others]' -r -F
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l metrics -d 'Serve metrics for Prometheus at http://ADDRESS:PORT/metrics' -r
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l pid-file -d 'A file for the daemon\'s process number; a second daemon with the same file does not start [default: with -d /run/rpcapd.pid for root, rpcapd.pid in $XDG_RUNTIME_DIR for others]' -r -F
-complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -s L -l log -d 'Where the log goes: stderr; journald; syslog, or the name of one of its facilities, such as local0 (in the foreground to standard error as well). -L alone: syslog [default: stderr; with -d syslog, and with --inetd where standard error is the client\'s connection]' -r
+complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -s L -l log -d 'Where the log goes: stderr; journald; syslog, or the name of one of its facilities, such as local0 (in the foreground to standard error as well). -L alone: syslog, which on Windows is the event log [default: stderr; with -d syslog, and with --inetd where standard error is the client\'s connection]' -r
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l log-level -d 'How much is logged' -r -f -a "error\t'What needs somebody to act'
 warn\t'And what went wrong for a client'
 info\t'And what clients do'
@@ -161,7 +169,7 @@ complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l allow-fra
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -s y -l dry-run -d 'Capture and count, but send no packets'
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -s S -l log-statistics -d 'Log the statistics whenever a client asks for them: since it last asked, and in all'
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l capture-own-traffic -d 'Let captures contain the packets of this daemon\'s own connections'
-complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -s d -l daemon -d 'Run in the background, once everything that can fail has not'
+complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -s d -l daemon -d 'Run in the background, once everything that can fail has not. On Windows: be the service that the service manager starts'
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l inetd -d 'Serve the one client whose connection is standard input, as inetd starts it, then end'
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l debug -d 'Log what only a developer wants to know: --log-level debug'
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -s h -l help -d 'Print help (see more with \'--help\')'
