@@ -21,6 +21,7 @@ const NOT_TOLD: &[&str] = &[
     "the thread that answers questions panicked",
     "the far end has no pipes",
     "a session panicked; this is a bug",
+    "a thread panicked; this is a bug",
     // Steps that fail only where the system is out of something, or forbids what every program may do.
     // The system's own reason stands behind them.
     "catching signals",
@@ -43,7 +44,8 @@ const NOT_TOLD: &[&str] = &[
     "making a key",
     "making a certificate",
     "cannot find the output file",
-    "cannot find this program's file",
+    "cannot find this program",
+    "where this program is",
     "cannot write a temporary file",
     "cargo does not say where it put rpcapd",
     // Behind "becoming user" and "giving up rights", which are told.
@@ -58,6 +60,15 @@ const NOT_TOLD: &[&str] = &[
     "no_new_privs",
     "landlock ",
     "seccomp ",
+    // Prefixes: what is wrong stands behind them, and says what is wanted.
+    "fingerprint",
+    "sampling: ",
+    "OPTIONS: \0",
+    // Behind "rpcap: extcap", with the file and the system's reason.
+    "look at",
+    "remove",
+    "write",
+    "cannot answer Wireshark",
     // Commands that programs give to themselves.
     "this command is for the daemon only",
     "--part needs --rpcapd",
