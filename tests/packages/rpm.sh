@@ -6,7 +6,7 @@ rpm_in() { rpm --root "$root" --dbpath /var/lib/rpm "$@"; }
 
 for package in rpcapd rpcap; do
     rpm -qp --requires "$packages/$package"-*-1.*.rpm | sort -u |
-        grep -Ev '^(rpmlib\(|lib(c|m|gcc_s)\.so|ld-linux|/bin/sh$|/usr/sbin/useradd$|config\(|rtld\(GNU_HASH\))' >"$work/requires" &&
+        grep -Ev '^(rpmlib\(|lib(c|m|dl|pthread|rt|gcc_s)\.so|ld-linux|/bin/sh$|/usr/sbin/useradd$|config\(|rtld\(GNU_HASH\))' >"$work/requires" &&
         fail "$package requires $(cat "$work/requires")"
     rpm -qp --scripts "$packages/$package"-*-1.*.rpm | grep -v '^[a-z]* scriptlet' >"$work/scriptlets"
     bash -n "$work/scriptlets"
