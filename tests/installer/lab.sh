@@ -136,7 +136,8 @@ fresh() {
 
 end_server() {
     if [ -n "$holder" ]; then
-        kill -KILL "$holder" 2>/dev/null || true
+        # nspawn, when it is killed, leaves its first process behind.
+        kill -KILL ${leader:+"$leader"} "$holder" 2>/dev/null || true
         wait "$holder" 2>/dev/null || true
     fi
     holder='' leader=''
