@@ -6,6 +6,7 @@
 //! * [`running`]: the two together: a capture that runs, is watched, and is ended so that nothing
 //!   of it is missed.
 //! * [`collector`]: many daemons at once, that connect by themselves.
+//! * [`output`]: where packets go, each place with a queue and a thread of its own.
 //! * [`extcap`]: what Wireshark asks of programs that capture for it.
 //! * [`tls`]: which daemons are trusted, where connections are encrypted.
 //! * [`ledger`]: what became of every packet.
@@ -21,10 +22,12 @@ pub mod data;
 pub mod extcap;
 pub mod file;
 pub mod filter;
+pub mod journal;
 pub mod keeper;
 pub mod ledger;
 pub mod linktype;
 mod locked;
+pub mod output;
 pub mod print;
 pub mod running;
 pub mod sink;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rpcap::collector::flow::Flow;
-use rpcap::collector::output::Queue;
 use rpcap::collector::udp::{Command, Started, Switchboard};
+use rpcap::output::Queue;
 use rpcap_proto::udpstr::Packer;
 use rpcap_proto::wire::PacketHeader;
 

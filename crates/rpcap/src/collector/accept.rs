@@ -9,8 +9,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::journal::Journal;
 use crate::client::prepare;
+use crate::journal::Journal;
 
 /// Connections that may wait to be taken.
 const BACKLOG: i32 = 4096;

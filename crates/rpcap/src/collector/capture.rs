@@ -8,7 +8,6 @@ use rpcap_proto::wire::{ErrorCode, FilterBlock, Sampling, StartFlags, StartReque
 use tokio::time::{Instant as Moment, interval_at};
 
 use super::flow::Flow;
-use super::output::{Begin, Output};
 use super::policy::Plan;
 use super::registry::Claim;
 use super::session::{Session, Verdict};
@@ -21,6 +20,7 @@ use crate::data::Received;
 use crate::file::Meta;
 use crate::ledger::{DaemonCounts, Ledger, Told, Widener};
 use crate::linktype;
+use crate::output::{Begin, Output};
 use crate::text::harmless;
 
 /// How often an agent is asked for its counters. It also shows that it is there.

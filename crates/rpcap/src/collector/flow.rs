@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use rpcap_proto::sealed::{Cipher, Opener, Secret};
 use rpcap_proto::wire::PacketHeader;
 
-use super::output::{Outlet, Queue};
 use crate::data::Gauge;
 use crate::locked::lock;
+use crate::output::{Outlet, Queue};
 use crate::sink::Sink;
 
 /// A capture whose packets are to be received.

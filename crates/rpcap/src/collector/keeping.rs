@@ -9,9 +9,9 @@ use tokio::net::lookup_host;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::journal::Journal;
 use super::policy::{Names, Policy};
 use super::shared::{Rules, Shared};
+use crate::journal::Journal;
 
 /// How often the names in a policy are looked up again.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(60);

@@ -22,11 +22,9 @@ pub mod choose;
 pub mod control;
 pub mod filters;
 pub mod flow;
-pub mod journal;
 mod keeping;
 pub mod link;
 pub mod metrics;
-pub mod output;
 pub mod outputs;
 pub mod policy;
 pub mod registry;
@@ -51,13 +49,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use self::filters::Filters;
-use self::journal::Journal;
 use self::keeping::Keeping;
 use self::outputs::Outputs;
 use self::policy::{Policy, PolicyError};
 use self::registry::Registry;
 use self::shared::{Course, Rules, Shared};
 use self::udp::Ports;
+use crate::journal::Journal;
 
 /// How often what came by TCP is given on.
 const GATHER: Duration = Duration::from_millis(10);

@@ -4,9 +4,9 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
-use super::journal::Journal;
-use super::output::{Drain, Files, Output, Stdout};
-use super::policy::{Destination, OutputPlan, Policy};
+use super::policy::Policy;
+use crate::journal::Journal;
+use crate::output::{Destination, Drain, Files, Output, OutputPlan, Stdout};
 
 use crate::locked::lock;
 

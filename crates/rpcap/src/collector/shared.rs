@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::filters::Filters;
-use super::journal::Journal;
 use super::link::Cipher;
 use super::outputs::Outputs;
 use super::policy::{Names, Policy};
 use super::registry::Registry;
 use super::udp::Ports;
+use crate::journal::Journal;
 
 use crate::locked::lock;
 use crate::tls::TlsFailure;

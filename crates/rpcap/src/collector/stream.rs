@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use super::flow::Flow;
-use super::output::Account;
 use crate::data::Received;
 use crate::file::{Summary, nanos};
 use crate::ledger::{DaemonCounts, Ledger, Told, Verdict};
 use crate::locked::lock;
+use crate::output::Account;
 use crate::text::harmless;
 
 /// What a stream is known by: an agent that comes back goes on where it was.

@@ -13,10 +13,10 @@ use tokio::task::JoinHandle;
 
 use super::flow::{Flow, Inflow};
 use super::link::Link;
-use super::output::Outlet;
 use crate::client::same_host;
 use crate::data::{DataError, Inlet, Received, Tally};
 use crate::locked::lock;
+use crate::output::Outlet;
 
 /// Room for a read; grows to what one packet needs.
 const BUFFER: usize = 32 * 1024;

@@ -13,10 +13,11 @@ use serde::Deserialize;
 use toml::Spanned;
 use wildmatch::WildMatch;
 
-use super::plan::{Destination, OutputPlan, Plan, Wanted};
+use super::plan::{Plan, Wanted};
 use super::{Action, Policy, Rule};
 use crate::client::{Credentials, Transport};
 use crate::collector::tools::Tools;
+use crate::output::{Destination, OutputPlan};
 use crate::tls::{Fingerprint, Tls, TlsOptions, Trust};
 use crate::values;
 

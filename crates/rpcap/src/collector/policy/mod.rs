@@ -17,9 +17,10 @@ use std::sync::Arc;
 use rpcap_proto::prefix::Prefix;
 use wildmatch::WildMatch;
 
-pub use self::plan::{Destination, OutputPlan, Plan, Wanted};
+pub use self::plan::{Plan, Wanted};
 use super::tools::Tools;
 use crate::client::Credentials;
+use crate::output::OutputPlan;
 use crate::tls::Tls;
 
 /// Why a policy cannot be used.

@@ -6,6 +6,7 @@ use rpcap_proto::wire::Sampling;
 
 use super::*;
 use crate::client::Transport;
+use crate::output::Destination;
 
 fn parse(text: &str) -> Result<Policy, String> {
     Policy::parse(text, Path::new("/etc/rpcap"))

@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::collector::flow::{Flow, Inflow};
-use crate::collector::output::Outlet;
 use crate::data::{DatagramDecoder, Inlet, Received, Tally};
+use crate::output::Outlet;
 
 /// How long datagrams that came early wait for one before them.
 const PATIENCE: Duration = Duration::from_millis(3);

@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub use self::receiver::{Counts, Receiver, Sums};
 pub use self::switchboard::{Command, Started, Strangers, Switchboard};
 use super::flow::Flow;
-use super::journal::Journal;
 use crate::data::Received;
 use crate::data::datagrams::Options;
+use crate::journal::Journal;
 use crate::locked::lock;
 
 /// Captures that may have a port of their own.

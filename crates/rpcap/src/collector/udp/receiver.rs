@@ -10,9 +10,9 @@ use tokio::sync::oneshot;
 
 use super::switchboard::{Command, Switchboard};
 use crate::collector::flow::Flow;
-use crate::collector::journal::Journal;
 use crate::data::Received;
 use crate::data::datagrams::{Datagrams, Options, Waker};
+use crate::journal::Journal;
 
 /// How long packets are gathered before they are given on.
 const GATHER: Duration = Duration::from_millis(10);

@@ -9,8 +9,8 @@ use rpcap_proto::wire::MessageType;
 
 use super::line::Line;
 use crate::collector::flow::Flow;
-use crate::collector::output::Outlet;
 use crate::data::Received;
+use crate::output::Outlet;
 
 /// Bytes of datagrams that are kept for captures that are about to start, in all.
 const KEPT: usize = 4 * 1024 * 1024;

@@ -7,7 +7,7 @@ use rpcap_proto::wire::PacketHeader;
 
 use super::*;
 use crate::collector::flow::Flow;
-use crate::collector::output::Queue;
+use crate::output::Queue;
 
 const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 

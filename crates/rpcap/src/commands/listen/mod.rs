@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use anyhow::Context;
-use rpcap::collector::journal::Journal;
 use rpcap::collector::policy::Policy;
 use rpcap::collector::shared::Shared;
 use rpcap::collector::{Collector, Options, accept, serve, tools};
+use rpcap::journal::Journal;
 use tokio::sync::{Notify, mpsc};
 
 use crate::cli::Listen;

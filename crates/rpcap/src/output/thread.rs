@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::queue::Message;
 use super::{Drain, Outlet, Queue};
-use crate::collector::journal::Journal;
-use crate::collector::policy::OutputPlan;
 use crate::file::Record;
+use crate::journal::Journal;
 use crate::locked::lock;
+use crate::output::OutputPlan;
 
 /// How often an output that has nothing to do looks at the clock.
 const IDLE: Duration = Duration::from_millis(500);

@@ -8,10 +8,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Account, Begin, Drain};
-use crate::collector::journal::Journal;
-use crate::collector::policy::OutputPlan;
 use crate::file::rotate::{Event, Fate, Rotating, Rotation, Source};
 use crate::file::{Meta, Record, Summary};
+use crate::journal::Journal;
+use crate::output::OutputPlan;
 use crate::text::plural;
 
 /// How often the clock is looked at.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Account, Begin, Drain};
-use crate::collector::journal::Journal;
 use crate::file::{Error, Meta, Record, Stream, Summary};
+use crate::journal::Journal;
 
 /// Standard output, as pcapng with an interface for every stream.
 #[derive(Debug)]

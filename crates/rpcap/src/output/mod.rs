@@ -2,17 +2,19 @@
 
 mod batch;
 mod files;
+mod plan;
 mod queue;
 mod stdout;
 mod thread;
 
 pub use self::batch::Batch;
 pub use self::files::Files;
+pub use self::plan::{Destination, OutputPlan};
 pub use self::queue::{Account, Begin, Outlet, Queue};
 pub use self::stdout::Stdout;
 pub use self::thread::Output;
-use super::journal::Journal;
 use crate::file::{Record, Summary};
+use crate::journal::Journal;
 
 /// What an output does with packets. Called by the output's own thread only.
 ///
