@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rpcap::collector::flow::Flow;
 use rpcap::collector::udp::{Command, Started, Switchboard};
-use rpcap::output::Queue;
+use rpcap::output::{Queue, Route};
 use rpcap_proto::udpstr::Packer;
 use rpcap_proto::wire::PacketHeader;
 
@@ -53,7 +53,7 @@ impl Sender {
 pub fn switchboard(data: &[u8]) {
     let mut input = Input(data);
     let mut board = Switchboard::default();
-    let queue = Arc::new(Queue::new(ROOM));
+    let route = Route::new([Arc::new(Queue::new(ROOM))]);
     let mut flows: Vec<Arc<Flow>> = Vec::new();
     let mut senders: Vec<Sender> = (0..4)
         .map(|_| Sender { packer: Packer::new(256).expect("a valid limit"), npkt: 0 })
@@ -69,7 +69,7 @@ pub fn switchboard(data: &[u8]) {
                 let source = place(&mut input);
                 let snaplen = 1 + u32::from(input.u16());
                 let stream = flows.len() as u32;
-                let flow = Arc::new(Flow::new(stream, snaplen, source.ip(), Arc::clone(&queue)));
+                let flow = Arc::new(Flow::new(stream, snaplen, source.ip(), route.clone()));
                 flows.push(Arc::clone(&flow));
                 if kind == 3 { Command::Bind(source, flow) } else { Command::Learn(flow) }
             }
@@ -117,5 +117,5 @@ pub fn switchboard(data: &[u8]) {
     assert!(strangers.unknown + strangers.late <= valid + other);
     // What was made up may hold many packets, but none without its 20 bytes of header.
     assert!(ended <= valid + data.len() as u64 / 20, "{ended} of {valid}");
-    assert!(queue.bytes() as u64 <= ROOM + (256 << 10));
+    assert!(route.queues()[0].bytes() as u64 <= ROOM + (256 << 10));
 }

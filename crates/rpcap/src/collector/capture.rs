@@ -20,7 +20,7 @@ use crate::data::Received;
 use crate::file::Meta;
 use crate::ledger::{DaemonCounts, Ledger, Told, Widener};
 use crate::linktype;
-use crate::output::{Begin, Output};
+use crate::output::{Account, Begin, Way};
 use crate::text::harmless;
 
 /// How often an agent is asked for its counters. It also shows that it is there.
@@ -65,7 +65,7 @@ enum Data {
 /// A capture that runs.
 struct Running {
     flow: Arc<Flow>,
-    output: Arc<Output>,
+    way: Arc<Way>,
     data: Data,
     linktype: u32,
     counters: Widener,
@@ -108,7 +108,7 @@ impl Capture<'_> {
     async fn start(&mut self) -> Result<Running, Failure> {
         let interface = self.claim.interface().to_owned();
         let (session, plan) = (&mut *self.session, &self.plan);
-        let Some(output) = session.shared.outputs.get(&plan.output) else {
+        let Some(way) = session.shared.outputs.way(&plan.outputs) else {
             return Err(Failure::Capture("the policy's output has ended".to_owned()));
         };
         let linktype = session.control.open(&interface).await?.linktype;
@@ -121,17 +121,16 @@ impl Capture<'_> {
         if plan.sampling != Sampling::None {
             session.control.set_sampling(plan.sampling).await?;
         }
-        self.begin(&output, linktype, &interface);
+        let accounts = self.begin(&way, linktype, &interface);
         let (stream, agent) = (self.claim.stream.id, self.session.peer.ip());
-        let queue = Arc::clone(&output.queue);
-        let flow = Arc::new(Flow::new(stream, self.plan.snaplen, agent, queue));
+        let flow = Arc::new(Flow::new(stream, self.plan.snaplen, agent, way.route.clone()));
         let data = match self.plan.transport {
-            Transport::Tcp => self.start_tcp(&flow, filter, &output).await,
+            Transport::Tcp => self.start_tcp(&flow, filter, &way).await,
             Transport::Udp => self.start_udp(&flow, filter).await,
         };
-        let data = data.inspect_err(|_| output.queue.end(flow.stream))?;
+        let data = data.inspect_err(|_| way.route.end(flow.stream))?;
         let stream = &self.claim.stream;
-        stream.live().flow = Some(Arc::clone(&flow));
+        stream.open(Arc::clone(&flow), accounts);
         stream.enter(Phase::Capturing, "");
         self.session.captured = true;
         let name = linktype::name(linktype).map_or(format!("link type {linktype}"), str::to_owned);
@@ -148,7 +147,7 @@ impl Capture<'_> {
         ));
         Ok(Running {
             flow,
-            output,
+            way,
             data,
             linktype,
             counters: Widener::default(),
@@ -157,23 +156,26 @@ impl Capture<'_> {
         })
     }
 
-    /// Announces the stream to its output.
-    fn begin(&self, output: &Output, linktype: u32, interface: &str) {
+    /// Announces the stream to its outputs; where they count its packets.
+    fn begin(&self, way: &Way, linktype: u32, interface: &str) -> Vec<Arc<Account>> {
         let (plan, stream) = (&self.plan, &self.claim.stream);
         let filter = (!plan.filter.is_empty()).then(|| plan.filter.clone());
-        output.queue.begin(Begin {
-            stream: stream.id,
-            label: stream.label.clone(),
-            meta: Meta {
-                linktype,
-                snaplen: plan.snaplen,
-                interface: format!("{} {}", stream.host, harmless(interface.as_bytes())),
-                filter,
-                comment: Some(format!("agent {}, received by rpcap listen", stream.host)),
-                ..Meta::default()
-            },
-            account: Arc::clone(&stream.account),
+        let meta = Meta {
+            linktype,
+            snaplen: plan.snaplen,
+            interface: format!("{} {}", stream.host, harmless(interface.as_bytes())),
+            filter,
+            comment: Some(format!("agent {}, received by rpcap listen", stream.host)),
+            ..Meta::default()
+        };
+        let begun = way.outputs().iter().map(|output| {
+            let account = stream.account(&output.plan.name);
+            let (meta, label) = (meta.clone(), stream.label.clone());
+            let begin = Begin { stream: stream.id, label, meta, account: Arc::clone(&account) };
+            output.queue.begin(begin);
+            account
         });
+        begun.collect()
     }
 
     fn request(&self, filter: FilterBlock, flags: StartFlags, port: u16) -> StartRequest {
@@ -194,7 +196,7 @@ impl Capture<'_> {
         &mut self,
         flow: &Arc<Flow>,
         filter: FilterBlock,
-        output: &Output,
+        way: &Arc<Way>,
     ) -> Result<Data, Failure> {
         let failed = |e| Failure::Capture(format!("data connection: {e}"));
         let listening = Listening::bind(self.session.local).await.map_err(failed)?;
@@ -215,7 +217,7 @@ impl Capture<'_> {
                 return Err(Failure::Capture(format!("data connection: {error}")));
             }
         };
-        Ok(Data::Tcp(Reading::start(stream, Arc::clone(flow), Arc::clone(&output.outlet))))
+        Ok(Data::Tcp(Reading::start(stream, Arc::clone(flow), Arc::clone(way))))
     }
 
     async fn start_udp(&mut self, flow: &Arc<Flow>, filter: FilterBlock) -> Result<Data, Failure> {
@@ -305,7 +307,7 @@ impl Capture<'_> {
                 running.answered = Instant::now();
                 let stream = &self.claim.stream;
                 stream.live().told = Some(running.counters.counts());
-                running.output.queue.summarise(stream.id, stream.summary());
+                running.way.route.summarise(stream.id, &stream.summary());
                 Ok(())
             }
             Err(Error::Refused { .. }) => Ok(()),
@@ -365,7 +367,7 @@ impl Capture<'_> {
         }
         let connected = connected && result.is_ok();
         let deadline = self.session.shared.deadline;
-        let Running { flow, output, data, .. } = running;
+        let Running { flow, way, data, .. } = running;
         let received = match data {
             Data::Udp(reserved) => {
                 if connected {
@@ -393,8 +395,8 @@ impl Capture<'_> {
         let sampled = self.plan.sampling != Sampling::None;
         let ledger = Ledger { told, sampled, received };
         self.claim.stream.close(&ledger);
-        output.queue.summarise(flow.stream, self.claim.stream.summary());
-        output.queue.end(flow.stream);
+        way.route.summarise(flow.stream, &self.claim.stream.summary());
+        way.route.end(flow.stream);
         result
     }
 

@@ -2,14 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock};
 
 use rpcap_proto::sealed::{Cipher, Opener, Secret};
 use rpcap_proto::wire::PacketHeader;
 
 use crate::data::Gauge;
 use crate::locked::lock;
-use crate::output::{Outlet, Queue};
+use crate::output::{Outlet, Route};
 use crate::sink::Sink;
 
 /// A capture whose packets are to be received.
@@ -22,7 +22,7 @@ pub struct Flow {
     /// The agent's address, in its own family.
     pub agent: IpAddr,
     /// Where the packets go.
-    pub queue: Arc<Queue>,
+    pub route: Route,
     /// What came so far.
     pub gauge: Gauge,
     source: OnceLock<SocketAddr>,
@@ -32,12 +32,12 @@ pub struct Flow {
 
 impl Flow {
     /// A capture of an agent at this address.
-    pub fn new(stream: u32, snaplen: u32, agent: IpAddr, queue: Arc<Queue>) -> Self {
+    pub fn new(stream: u32, snaplen: u32, agent: IpAddr, route: Route) -> Self {
         Self {
             stream,
             snaplen,
             agent: agent.to_canonical(),
-            queue,
+            route,
             gauge: Gauge::default(),
             source: OnceLock::new(),
             seal: Mutex::new(None),

@@ -157,7 +157,7 @@ impl Collector {
             let mut tick = tokio::time::interval(GATHER);
             loop {
                 tick.tick().await;
-                flushed.outputs.running().iter().for_each(|o| o.flush());
+                flushed.outputs.flush();
             }
         });
         let (path, shared) = (self.options.policy.clone(), Arc::clone(&self.shared));

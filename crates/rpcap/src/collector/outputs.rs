@@ -1,12 +1,11 @@
 //! The outputs of the policy that run.
 
-use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread::JoinHandle;
 
 use super::policy::Policy;
 use crate::journal::Journal;
-use crate::output::{Destination, Drain, Files, Output, OutputPlan, Stdout};
+use crate::output::{self, Output, OutputPlan, Way};
 
 use crate::locked::lock;
 
@@ -20,6 +19,8 @@ pub struct Outputs {
 #[derive(Debug, Default)]
 struct State {
     running: Vec<Arc<Output>>,
+    /// The ways that captures have.
+    ways: Vec<Weak<Way>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -42,7 +43,7 @@ impl Outputs {
                 continue;
             }
             let failed = |e| format!("output {}: {}: {e}", plan.name, plan.destination);
-            let drain = self.drain(plan).map_err(failed)?;
+            let drain = output::open(plan).map_err(failed)?;
             let output = Output::start(Arc::clone(plan), drain, Arc::clone(&self.journal));
             made.push(output.map_err(failed)?);
         }
@@ -53,21 +54,33 @@ impl Outputs {
         Ok(())
     }
 
-    fn drain(&self, plan: &OutputPlan) -> io::Result<Box<dyn Drain>> {
-        Ok(match &plan.destination {
-            Destination::Directory(directory) => Box::new(Files::open(directory, plan)?),
-            Destination::StandardOutput => Box::new(Stdout::open()?),
-        })
-    }
-
     /// Lets go of those that a policy no longer needs: each ends when its last capture has.
     pub fn retain(&self, policy: &Policy) {
         self.lock().running.retain(|o| policy.outputs().any(|plan| *plan == o.plan));
     }
 
-    /// The one that was made from a plan.
-    pub fn get(&self, plan: &OutputPlan) -> Option<Arc<Output>> {
-        self.lock().running.iter().find(|o| *o.plan == *plan).cloned()
+    /// The way to those that were made from these plans, if all of them run.
+    pub fn way(&self, plans: &[Arc<OutputPlan>]) -> Option<Arc<Way>> {
+        let mut state = self.lock();
+        let running = |plan: &Arc<OutputPlan>| state.running.iter().find(|o| o.plan == *plan);
+        let outputs: Vec<Arc<Output>> =
+            plans.iter().map(|plan| running(plan).cloned()).collect::<Option<_>>()?;
+        state.ways.retain(|way| way.strong_count() > 0);
+        let known = state.ways.iter().filter_map(Weak::upgrade).find(|way| {
+            way.outputs().len() == outputs.len()
+                && way.outputs().iter().zip(&outputs).all(|(a, b)| Arc::ptr_eq(a, b))
+        });
+        Some(known.unwrap_or_else(|| {
+            let way = Arc::new(Way::new(outputs));
+            state.ways.push(Arc::downgrade(&way));
+            way
+        }))
+    }
+
+    /// Gives on what came by TCP.
+    pub fn flush(&self) {
+        let ways: Vec<_> = self.lock().ways.iter().filter_map(Weak::upgrade).collect();
+        ways.iter().for_each(|way| way.flush());
     }
 
     /// All that run.
@@ -77,7 +90,7 @@ impl Outputs {
 
     /// Ends all of them and waits until everything is written.
     pub fn finish(&self) {
-        let State { running, threads } = std::mem::take(&mut *self.lock());
+        let State { running, threads, .. } = std::mem::take(&mut *self.lock());
         drop(running);
         for thread in threads {
             // If it panicked, that was said.

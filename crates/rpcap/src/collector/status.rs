@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::shared::Shared;
-use super::stream::{Phase, Stream, Totals};
+use super::stream::{Fate, Phase, Stream, Totals};
 use super::udp::Sums;
 
 /// Everything, at one moment.
@@ -79,12 +79,14 @@ pub struct AgentStatus {
     /// The sums of all captures.
     #[serde(flatten)]
     pub totals: Totals,
-    /// Packets in the output.
+    /// Packets in outputs, the sum over all of them.
     pub written: u64,
-    /// Packets that the output did not take.
+    /// Packets that outputs did not take.
     pub not_written: u64,
-    /// Packets that found the queue to the output full.
+    /// Packets that found the queue to an output full.
     pub overflowed: u64,
+    /// The same for each output.
+    pub outputs: Vec<Fate>,
 }
 
 /// An agent that nothing is captured from.
@@ -129,7 +131,9 @@ impl Status {
 impl AgentStatus {
     fn of(stream: &Stream) -> Self {
         let totals = stream.totals();
-        let (account, live) = (&stream.account, stream.live());
+        let outputs = stream.fates();
+        let sum = |of: fn(&Fate) -> u64| outputs.iter().map(of).sum();
+        let live = stream.live();
         Self {
             agent: stream.host.clone(),
             address: stream.key.agent,
@@ -140,9 +144,10 @@ impl AgentStatus {
             since: seconds(live.since),
             reason: live.reason.clone(),
             totals,
-            written: account.written.load(Relaxed),
-            not_written: account.unwritten.load(Relaxed),
-            overflowed: account.overflowed.load(Relaxed),
+            written: sum(|f| f.written),
+            not_written: sum(|f| f.not_written),
+            overflowed: sum(|f| f.overflowed),
+            outputs,
         }
     }
 }

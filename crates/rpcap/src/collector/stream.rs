@@ -1,5 +1,6 @@
 //! What an interface of an agent has sent, over all the sessions it took.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
@@ -134,6 +135,8 @@ pub struct Live {
     pub flow: Option<Arc<Flow>>,
     /// The counters that its agent told last.
     pub told: Option<DaemonCounts>,
+    /// Where its packets are counted, an account for each output.
+    pub accounts: Vec<Arc<Account>>,
     /// The captures that are over.
     pub past: Totals,
 }
@@ -149,11 +152,29 @@ pub struct Stream {
     pub host: String,
     /// What a file of it is called: harmless in every file system.
     pub label: String,
-    /// What became of its packets here.
-    pub account: Arc<Account>,
     /// Since when it is known.
     pub first_seen: SystemTime,
     live: Mutex<Live>,
+    /// What became of its packets here, by output.
+    accounts: Mutex<BTreeMap<String, Arc<Account>>>,
+}
+
+/// What an output did with a stream's packets.
+///
+/// given = written + not written + overflowed + those still on their way
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Fate {
+    /// The output's name in the policy.
+    pub output: String,
+    /// Packets that came while they were for this output.
+    pub given: u64,
+    /// Packets in the output.
+    pub written: u64,
+    /// Packets that the output did not take.
+    pub not_written: u64,
+    /// Packets that found the queue to the output full.
+    pub overflowed: u64,
 }
 
 impl Stream {
@@ -166,11 +187,42 @@ impl Stream {
             peer,
             flow: None,
             told: None,
+            accounts: Vec::new(),
             past: Totals::default(),
         };
         let label = label(&host, &key);
-        let (account, first_seen) = (Arc::default(), SystemTime::now());
-        Self { id, key, host, label, account, first_seen, live: Mutex::new(live) }
+        let (accounts, first_seen) = (Mutex::default(), SystemTime::now());
+        Self { id, key, host, label, first_seen, live: Mutex::new(live), accounts }
+    }
+
+    /// Where an output counts its packets.
+    pub fn account(&self, output: &str) -> Arc<Account> {
+        Arc::clone(lock(&self.accounts).entry(output.to_owned()).or_default())
+    }
+
+    /// A capture begins.
+    pub fn open(&self, flow: Arc<Flow>, accounts: Vec<Arc<Account>>) {
+        let mut live = self.live();
+        live.flow = Some(flow);
+        live.accounts = accounts;
+    }
+
+    /// What its outputs have done with its packets.
+    pub fn fates(&self) -> Vec<Fate> {
+        let live = self.live();
+        let running = live.flow.as_ref().map_or(0, |flow| flow.gauge.packets());
+        let accounts = lock(&self.accounts);
+        let fates = accounts.iter().map(|(output, account)| {
+            let runs = live.accounts.iter().any(|a| Arc::ptr_eq(a, account));
+            Fate {
+                output: output.clone(),
+                given: account.given.load(Relaxed) + if runs { running } else { 0 },
+                written: account.written.load(Relaxed),
+                not_written: account.unwritten.load(Relaxed),
+                overflowed: account.overflowed.load(Relaxed),
+            }
+        });
+        fates.collect()
     }
 
     /// What changes.
@@ -194,6 +246,9 @@ impl Stream {
         live.past.add(ledger);
         live.flow = None;
         live.told = None;
+        for account in std::mem::take(&mut live.accounts) {
+            account.given.fetch_add(ledger.delivered(), Relaxed);
+        }
     }
 
     /// The sums up to now, those of the running capture as far as they are known.
@@ -236,10 +291,11 @@ impl Stream {
 
     /// The ledger as one line.
     pub fn ledger_line(&self) -> String {
-        let (t, a) = (self.totals(), &self.account);
+        let (t, fates) = (self.totals(), self.fates());
+        let here = fates.iter().all(|f| f.given == f.written + f.not_written + f.overflowed);
+        let sum = |of: fn(&Fate) -> u64| fates.iter().map(of).sum::<u64>();
         let (written, unwritten, overflowed) =
-            (a.written.load(Relaxed), a.unwritten.load(Relaxed), a.overflowed.load(Relaxed));
-        let here = written + unwritten + overflowed == t.delivered;
+            (sum(|f| f.written), sum(|f| f.not_written), sum(|f| f.overflowed));
         let balanced = match (t.balanced() && here, t.uncertain) {
             (false, _) => "no",
             (true, 0) => "yes",
@@ -250,7 +306,7 @@ impl Stream {
             "agent={} interface={} captures={} received={} dropped={} captured={} unsent={} \
              sent={} lost={} delivered={} written={written} not-written={unwritten} \
              overflowed={overflowed} if-dropped={} datagrams-lost={} malformed={} refused={} bytes={} \
-             balanced={balanced}",
+             balanced={balanced}{}",
             self.host,
             harmless(self.key.interface.as_bytes()).replace(' ', "\\x20"),
             t.captures,
@@ -266,8 +322,22 @@ impl Stream {
             t.malformed,
             t.refused,
             t.bytes,
+            each(&fates),
         )
     }
+}
+
+/// A line for each output, where there are several.
+fn each(fates: &[Fate]) -> String {
+    let mut text = String::new();
+    for f in fates.iter().filter(|_| fates.len() > 1) {
+        let Fate { output, given, written, not_written, overflowed } = f;
+        text.push_str(&format!(
+            "\n  output={output} given={given} written={written} not-written={not_written} \
+             overflowed={overflowed}"
+        ));
+    }
+    text
 }
 
 fn label(host: &str, key: &Key) -> String {
@@ -305,16 +375,18 @@ mod tests {
     #[test]
     fn a_ledger_goes_on_over_captures() {
         let s = stream("192.0.2.1", "eth0", 0);
+        let account = s.account("files");
         for delivered in [90, 95] {
+            s.live().accounts = vec![Arc::clone(&account)];
             let told = DaemonCounts { received: 110, dropped: 10, if_dropped: 0, sent: 100 };
             let received = Received { packets: delivered, last_number: 100, ..Received::default() };
             s.close(&Ledger { told: Told::Final(told), sampled: false, received });
-            s.account.written.fetch_add(delivered, Relaxed);
+            account.written.fetch_add(delivered, Relaxed);
         }
         let t = s.totals();
         assert_eq!((t.captures, t.received, t.captured, t.lost), (2, 220, 200, 15));
         assert!(s.ledger_line().ends_with("balanced=yes"), "{}", s.ledger_line());
-        s.account.written.fetch_add(1, Relaxed);
+        account.written.fetch_add(1, Relaxed);
         assert!(s.ledger_line().ends_with("balanced=no"));
     }
 }

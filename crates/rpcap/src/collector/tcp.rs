@@ -16,7 +16,7 @@ use super::link::Link;
 use crate::client::same_host;
 use crate::data::{DataError, Inlet, Received, Tally};
 use crate::locked::lock;
-use crate::output::Outlet;
+use crate::output::{Outlet, Way};
 
 /// Room for a read; grows to what one packet needs.
 const BUFFER: usize = 32 * 1024;
@@ -70,17 +70,17 @@ pub struct Reading {
 
 impl Reading {
     /// Reads from now on.
-    pub fn start(stream: Link, flow: Arc<Flow>, outlet: Arc<Mutex<Outlet>>) -> Self {
+    pub fn start(stream: Link, flow: Arc<Flow>, way: Arc<Way>) -> Self {
         let (stop, stopped) = oneshot::channel();
         let over = Arc::new(Notify::new());
         let ended = Arc::clone(&over);
         let task = tokio::spawn(async move {
             let mut tally = Tally::default();
             let result = tokio::select! {
-                result = read(stream, &flow, &outlet, &mut tally) => result,
+                result = read(stream, &flow, &way.outlet, &mut tally) => result,
                 _ = stopped => Ok(()),
             };
-            lock(&outlet).flush();
+            way.flush();
             ended.notify_one();
             (*tally.received(), result.err())
         });

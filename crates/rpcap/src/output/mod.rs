@@ -1,18 +1,22 @@
-//! Where packets go: a queue and a thread for each output of the policy.
+//! Where packets go: a queue and a thread for each output.
 
 mod batch;
+mod destination;
 mod files;
+mod open;
 mod plan;
 mod queue;
 mod stdout;
 mod thread;
 
 pub use self::batch::Batch;
+pub use self::destination::Destination;
 pub use self::files::Files;
-pub use self::plan::{Destination, OutputPlan};
-pub use self::queue::{Account, Begin, Outlet, Queue};
+pub use self::open::open;
+pub use self::plan::{OutputPlan, QUEUE};
+pub use self::queue::{Account, Begin, Outlet, Queue, Route};
 pub use self::stdout::Stdout;
-pub use self::thread::Output;
+pub use self::thread::{Output, Way};
 use crate::file::{Record, Summary};
 use crate::journal::Journal;
 

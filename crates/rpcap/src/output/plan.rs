@@ -1,6 +1,9 @@
-use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
+
+use super::Destination;
+
+/// Bytes that may wait for an output unless it is said.
+pub const QUEUE: u64 = 64_000_000;
 
 /// Where packets go: one `[output.NAME]` of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,20 +26,18 @@ pub struct OutputPlan {
     pub queue: u64,
 }
 
-/// The place that packets go to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Destination {
-    /// Files in this directory.
-    Directory(PathBuf),
-    /// Standard output, as one pcapng stream.
-    StandardOutput,
-}
-
-impl fmt::Display for Destination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Directory(path) => path.display().fmt(f),
-            Self::StandardOutput => f.write_str("standard output"),
+impl OutputPlan {
+    /// Everything into this place, as it comes.
+    pub fn live(name: String, destination: Destination) -> Self {
+        Self {
+            name,
+            merged: true,
+            destination,
+            file_size: None,
+            file_time: None,
+            total_size: None,
+            compress: false,
+            queue: QUEUE,
         }
     }
 }

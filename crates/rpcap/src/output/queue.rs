@@ -16,7 +16,7 @@ const SPARE: usize = 16;
 
 /// What became of a stream's packets after they had been received.
 ///
-/// delivered = written + not written + overflowed + those still on their way
+/// given = written + not written + overflowed + those still on their way
 #[derive(Debug, Default)]
 pub struct Account {
     /// Packets in the output.
@@ -25,6 +25,8 @@ pub struct Account {
     pub unwritten: AtomicU64,
     /// Packets that found the queue to the output full.
     pub overflowed: AtomicU64,
+    /// Packets that were for the output, of the captures that are over.
+    pub given: AtomicU64,
 }
 
 impl Account {
@@ -53,7 +55,7 @@ pub(super) enum Message {
     /// A capture begins; its packets come later.
     Begin(Begin),
     /// Packets.
-    Packets(Batch),
+    Packets(Arc<Batch>),
     /// What is known of a stream by now.
     Summary(u32, Box<Summary>),
     /// A capture is over.
@@ -122,8 +124,8 @@ impl Queue {
         self.ready.notify_one();
     }
 
-    /// Gives a batch on, or drops it; an empty one comes back.
-    fn give(&self, batch: Batch) -> Batch {
+    /// Takes a batch along, or drops it.
+    fn give(&self, batch: &Arc<Batch>) {
         let mut state = self.lock();
         let room = batch.room();
         if state.bytes + room > self.limit {
@@ -132,14 +134,17 @@ impl Queue {
                     account.overflowed.fetch_add(1, Relaxed);
                 }
             }
-            return Batch::reusing(batch.into_bytes());
+            return;
         }
         state.bytes += room;
-        state.messages.push_back(Message::Packets(batch));
-        let spare = state.spare.pop().unwrap_or_default();
+        state.messages.push_back(Message::Packets(Arc::clone(batch)));
         drop(state);
         self.ready.notify_one();
-        Batch::reusing(spare)
+    }
+
+    /// A buffer of a batch that was written.
+    fn spare(&self) -> Option<Vec<u8>> {
+        self.lock().spare.pop()
     }
 
     /// The next message; `None` if none comes for so long.
@@ -151,10 +156,13 @@ impl Queue {
     }
 
     /// Takes a batch back that was written.
-    pub(super) fn give_back(&self, batch: Batch) {
+    pub(super) fn give_back(&self, batch: Arc<Batch>) {
         let mut state = self.lock();
         state.bytes -= batch.room();
-        if state.spare.len() < SPARE {
+        // Another queue may still have it.
+        if let Ok(batch) = Arc::try_unwrap(batch)
+            && state.spare.len() < SPARE
+        {
             state.spare.push(batch.into_bytes());
         }
     }
@@ -165,22 +173,55 @@ impl Queue {
     }
 }
 
-/// One receiver's way into a queue.
+/// Queues that get the same packets: none waits for another.
+#[derive(Clone, Debug)]
+pub struct Route(Arc<[Arc<Queue>]>);
+
+impl Route {
+    /// To these queues.
+    pub fn new(queues: impl IntoIterator<Item = Arc<Queue>>) -> Self {
+        Self(queues.into_iter().collect())
+    }
+
+    /// The queues.
+    pub fn queues(&self) -> &[Arc<Queue>] {
+        &self.0
+    }
+
+    /// Tells all of them that a capture is over.
+    pub fn end(&self, stream: u32) {
+        self.0.iter().for_each(|queue| queue.end(stream));
+    }
+
+    /// Tells all of them what is known of a stream by now.
+    pub fn summarise(&self, stream: u32, summary: &Summary) {
+        self.0.iter().for_each(|queue| queue.summarise(stream, summary.clone()));
+    }
+}
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len()
+            && self.0.iter().zip(&*other.0).all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+}
+
+/// One receiver's way into queues.
 #[derive(Debug)]
 pub struct Outlet {
-    queue: Arc<Queue>,
+    route: Route,
     batch: Batch,
 }
 
 impl Outlet {
-    /// A way into `queue`.
-    pub fn new(queue: Arc<Queue>) -> Self {
-        Self { queue, batch: Batch::default() }
+    /// A way into the queues of a route.
+    pub fn new(route: Route) -> Self {
+        Self { route, batch: Batch::default() }
     }
 
-    /// Whether it leads into this queue.
-    pub fn leads_to(&self, queue: &Arc<Queue>) -> bool {
-        Arc::ptr_eq(&self.queue, queue)
+    /// Whether it leads there.
+    pub fn leads_to(&self, route: &Route) -> bool {
+        self.route == *route
     }
 
     /// Whether packets wait here.
@@ -199,9 +240,16 @@ impl Outlet {
 
     /// Gives on what was gathered.
     pub fn flush(&mut self) {
-        if !self.batch.is_empty() {
-            self.batch = self.queue.give(std::mem::take(&mut self.batch));
+        if self.batch.is_empty() {
+            return;
         }
+        let batch = Arc::new(std::mem::take(&mut self.batch));
+        let queues = self.route.queues();
+        queues.iter().for_each(|queue| queue.give(&batch));
+        self.batch = match Arc::try_unwrap(batch) {
+            Ok(dropped) => Batch::reusing(dropped.into_bytes()),
+            Err(_) => Batch::reusing(queues.iter().find_map(|q| q.spare()).unwrap_or_default()),
+        };
     }
 }
 
@@ -231,7 +279,7 @@ mod tests {
     fn packets_come_out_as_they_went_in() {
         let queue = Arc::new(Queue::new(LIMIT));
         begin(&queue, 7);
-        let mut outlet = Outlet::new(Arc::clone(&queue));
+        let mut outlet = Outlet::new(Route::new([Arc::clone(&queue)]));
         let header = PacketHeader { secs: 1, micros: 2, caplen: 3, len: 4, npkt: 5 };
         outlet.push(7, &header, b"abc");
         outlet.push(8, &PacketHeader { caplen: 0, ..header }, b"");
@@ -251,7 +299,7 @@ mod tests {
     fn what_finds_no_room_is_counted_for_whom_it_was() {
         let queue = Arc::new(Queue::new(LIMIT));
         let (a, b) = (begin(&queue, 1), begin(&queue, 2));
-        let mut outlet = Outlet::new(Arc::clone(&queue));
+        let mut outlet = Outlet::new(Route::new([Arc::clone(&queue)]));
         let mut given = 0;
         for _ in 0..100 {
             outlet.push(1, &PacketHeader::default(), &[0; 100]);
@@ -274,5 +322,31 @@ mod tests {
         outlet.push(1, &PacketHeader::default(), &[0; 100]);
         outlet.flush();
         assert_eq!(a.settled() + waiting, given);
+    }
+
+    #[test]
+    fn a_queue_that_is_full_takes_nothing_from_another() {
+        let (small, large) = (Arc::new(Queue::new(LIMIT)), Arc::new(Queue::new(LIMIT * 100)));
+        let (a, b) = (begin(&small, 1), begin(&large, 1));
+        let mut outlet = Outlet::new(Route::new([Arc::clone(&small), Arc::clone(&large)]));
+        for _ in 0..100 {
+            outlet.push(1, &PacketHeader::default(), &[0; 100]);
+            outlet.flush();
+        }
+        let waiting = |queue: &Queue| {
+            let mut waiting = 0;
+            while let Some(message) = take(queue) {
+                if let Message::Packets(batch) = message {
+                    waiting += batch.iter().count() as u64;
+                    queue.give_back(batch);
+                }
+            }
+            waiting
+        };
+        let kept = waiting(&small);
+        assert_eq!((kept + a.settled(), waiting(&large) + b.settled()), (100, 100));
+        assert!(kept < 100 && b.settled() == 0);
+        // Buffers are used again, whichever queue had them last.
+        assert!(small.spare().is_some() || large.spare().is_some());
     }
 }

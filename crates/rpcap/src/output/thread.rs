@@ -4,7 +4,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::queue::Message;
-use super::{Drain, Outlet, Queue};
+use super::{Drain, Outlet, Queue, Route};
 use crate::file::Record;
 use crate::journal::Journal;
 use crate::locked::lock;
@@ -20,8 +20,6 @@ pub struct Output {
     pub plan: Arc<OutputPlan>,
     /// Where packets are given to it.
     pub queue: Arc<Queue>,
-    /// The way into it of all those who receive by TCP.
-    pub outlet: Arc<Mutex<Outlet>>,
 }
 
 impl Output {
@@ -36,8 +34,36 @@ impl Output {
         let thread = std::thread::Builder::new()
             .name("write".to_owned())
             .spawn(move || run(drain, &taken, &journal))?;
-        let outlet = Arc::new(Mutex::new(Outlet::new(Arc::clone(&queue))));
-        Ok((Self { plan, queue, outlet }, thread))
+        Ok((Self { plan, queue }, thread))
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.queue.finish();
+    }
+}
+
+/// Outputs that get the same packets.
+#[derive(Debug)]
+pub struct Way {
+    /// The way into them of all those who receive by TCP.
+    pub outlet: Mutex<Outlet>,
+    /// Their queues.
+    pub route: Route,
+    outputs: Vec<Arc<Output>>,
+}
+
+impl Way {
+    /// To these outputs, which go on at least as long as this value lives.
+    pub fn new(outputs: Vec<Arc<Output>>) -> Self {
+        let route = Route::new(outputs.iter().map(|o| Arc::clone(&o.queue)));
+        Self { outlet: Mutex::new(Outlet::new(route.clone())), route, outputs }
+    }
+
+    /// The outputs.
+    pub fn outputs(&self) -> &[Arc<Output>] {
+        &self.outputs
     }
 
     /// Gives on what came by TCP.
@@ -46,10 +72,9 @@ impl Output {
     }
 }
 
-impl Drop for Output {
+impl Drop for Way {
     fn drop(&mut self) {
         self.flush();
-        self.queue.finish();
     }
 }
 

@@ -17,12 +17,10 @@ use super::plan::{Plan, Wanted};
 use super::{Action, Policy, Rule};
 use crate::client::{Credentials, Transport};
 use crate::collector::tools::Tools;
-use crate::output::{Destination, OutputPlan};
+use crate::output::{Destination, OutputPlan, QUEUE};
 use crate::tls::{Fingerprint, Tls, TlsOptions, Trust};
 use crate::values;
 
-/// What may wait for a disk unless it is said.
-const QUEUE: u64 = 64_000_000;
 /// Less could not hold what one receiver gives on at once.
 const SMALLEST_QUEUE: u64 = 2_000_000;
 /// A smaller file is mostly its beginning and its end.
@@ -67,6 +65,7 @@ struct Served {
 struct Output {
     directory: Option<PathBuf>,
     standard_output: Option<bool>,
+    to: Option<Spanned<String>>,
     merged: Option<bool>,
     file_size: Option<Spanned<String>>,
     file_time: Option<Spanned<String>>,
@@ -100,11 +99,19 @@ struct Agent {
     transport: Option<TransportWord>,
     promiscuous: Option<bool>,
     direction: Option<DirectionWord>,
-    output: Option<Spanned<String>>,
+    output: Option<Spanned<Names>>,
     user: Option<String>,
     password_file: Option<Spanned<PathBuf>>,
     password_variable: Option<Spanned<String>>,
     tls: Option<Spanned<bool>>,
+}
+
+/// One name or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Names {
+    One(String),
+    Several(Vec<String>),
 }
 
 #[derive(Deserialize)]
@@ -194,13 +201,24 @@ impl Reader<'_> {
 
     fn output(&self, name: String, output: Output) -> Result<OutputPlan, String> {
         let wrong = |why: &str| format!("[output.{name}]: {why}");
-        let stream = output.standard_output == Some(true);
-        let destination = match output.directory {
-            Some(_) if stream => return Err(wrong("directory or standard-output, not both")),
-            Some(directory) => Destination::Directory(self.directory.join(directory)),
-            None if stream => Destination::StandardOutput,
-            None => return Err(wrong("directory or standard-output is missing")),
+        let destination = match (output.directory, output.standard_output, output.to) {
+            (Some(directory), None | Some(false), None) => {
+                Destination::Directory(self.directory.join(directory))
+            }
+            (None, Some(true), None) => Destination::StandardOutput,
+            (None, None | Some(false), Some(to)) => {
+                let to: Destination = to.as_ref().parse().map_err(|e| self.wrong(&to, e))?;
+                match to {
+                    Destination::Directory(path) => {
+                        Destination::Directory(self.directory.join(path))
+                    }
+                    Destination::Pipe(path) => Destination::Pipe(self.directory.join(path)),
+                    to => to,
+                }
+            }
+            _ => return Err(wrong("one of directory, standard-output and to is wanted")),
         };
+        let live = !destination.has_files();
         let at_least = |least: u64| {
             move |text: &str| match values::size(text)? {
                 n if n < least => Err(format!("at least {least} bytes are wanted")),
@@ -209,7 +227,7 @@ impl Reader<'_> {
         };
         let plan = OutputPlan {
             destination,
-            merged: stream || output.merged == Some(true),
+            merged: live || output.merged == Some(true),
             file_size: self.value(&output.file_size, at_least(SMALLEST_FILE))?,
             file_time: self.value(&output.file_time, values::time)?,
             total_size: self.value(&output.total_size, at_least(SMALLEST_FILE))?,
@@ -218,8 +236,8 @@ impl Reader<'_> {
             name: name.clone(),
         };
         let rotated = plan.file_size.is_some() || plan.file_time.is_some();
-        if stream && (rotated || plan.total_size.is_some() || plan.compress) {
-            return Err(wrong("standard output has no files to limit or to compress"));
+        if live && (rotated || plan.total_size.is_some() || plan.compress) {
+            return Err(wrong("only a directory has files to limit or to compress"));
         }
         if plan.total_size.is_some() && !rotated {
             return Err(wrong("total-size needs file-size or file-time: whole files are removed"));
@@ -321,21 +339,7 @@ impl Reader<'_> {
         outputs: &BTreeMap<String, Arc<OutputPlan>>,
         tls: bool,
     ) -> Result<Plan, String> {
-        let output = match &agent.output {
-            Some(name) => match outputs.get(name.as_ref()) {
-                Some(output) => output,
-                None => {
-                    let why = format!("there is no [output.{}]", name.as_ref());
-                    return Err(self.wrong(name, why));
-                }
-            },
-            None => match outputs.values().next() {
-                // One output is everybody's.
-                Some(only) if outputs.len() == 1 => only,
-                _ => return Err(format!("{name}: output is missing: which [output.NAME]?")),
-            },
-        };
-        let default = Plan::everything(Arc::clone(output));
+        let default = Plan::everything(self.outputs(name, agent, outputs)?);
         Ok(Plan {
             interfaces: match &agent.interfaces {
                 Some(list) if list.as_ref().is_empty() => {
@@ -366,8 +370,43 @@ impl Reader<'_> {
                 Some(DirectionWord::Out) => StartFlags::OUTBOUND,
                 Some(DirectionWord::Both) | None => StartFlags::default(),
             },
-            output: default.output,
+            outputs: default.outputs,
         })
+    }
+
+    fn outputs(
+        &self,
+        name: &str,
+        agent: &Agent,
+        outputs: &BTreeMap<String, Arc<OutputPlan>>,
+    ) -> Result<Vec<Arc<OutputPlan>>, String> {
+        match &agent.output {
+            Some(wanted) => {
+                let names = match wanted.as_ref() {
+                    Names::One(name) => std::slice::from_ref(name),
+                    Names::Several(names) => names,
+                };
+                let mut found: Vec<Arc<OutputPlan>> = Vec::new();
+                for name in names {
+                    let output = outputs.get(name).ok_or_else(|| {
+                        self.wrong(wanted, format!("there is no [output.{name}]"))
+                    })?;
+                    if found.contains(output) {
+                        return Err(self.wrong(wanted, format!("{name} is named twice")));
+                    }
+                    found.push(Arc::clone(output));
+                }
+                match found.is_empty() {
+                    true => Err(self.wrong(wanted, "an output is wanted")),
+                    false => Ok(found),
+                }
+            }
+            None => match outputs.values().next() {
+                // One output is everybody's.
+                Some(only) if outputs.len() == 1 => Ok(vec![Arc::clone(only)]),
+                _ => Err(format!("{name}: output is missing: which [output.NAME]?")),
+            },
+        }
     }
 
     fn credentials(

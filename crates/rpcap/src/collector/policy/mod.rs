@@ -159,11 +159,11 @@ impl Policy {
     /// Where packets go, each once.
     pub fn outputs(&self) -> impl Iterator<Item = &Arc<OutputPlan>> {
         let used = self.rules.iter().filter_map(|rule| match &rule.action {
-            Action::Capture(plan) => Some(&plan.output),
+            Action::Capture(plan) => Some(&plan.outputs),
             Action::Reject | Action::Dismiss => None,
         });
         let mut seen = std::collections::HashSet::new();
-        used.filter(move |output| seen.insert(*output))
+        used.flatten().filter(move |output| seen.insert(*output))
     }
 
     /// The hosts that are named.

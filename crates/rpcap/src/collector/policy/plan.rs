@@ -53,7 +53,7 @@ pub struct Plan {
     /// Which way: [`StartFlags::INBOUND`], [`StartFlags::OUTBOUND`] or nothing.
     pub direction: StartFlags,
     /// Where packets go.
-    pub output: Arc<OutputPlan>,
+    pub outputs: Vec<Arc<OutputPlan>>,
 }
 
 impl Plan {
@@ -66,7 +66,7 @@ impl Plan {
 
 impl Plan {
     /// Everything from the interface that the agent offers, or from the first that is up.
-    pub fn everything(output: Arc<OutputPlan>) -> Self {
+    pub fn everything(outputs: Vec<Arc<OutputPlan>>) -> Self {
         Self {
             interfaces: vec![Wanted::Preselected, Wanted::Up],
             filter: String::new(),
@@ -75,7 +75,7 @@ impl Plan {
             transport: Transport::Udp,
             promiscuous: true,
             direction: StartFlags::default(),
-            output,
+            outputs,
         }
     }
 }

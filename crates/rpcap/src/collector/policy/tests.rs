@@ -71,12 +71,12 @@ fn everything_that_can_be_said() {
     assert_eq!((wireless.name.as_str(), wanted.interfaces.len()), ("agent 2", 4));
     assert_eq!((wanted.filter.as_str(), wanted.snaplen), ("not port 22", 128));
     assert_eq!((wanted.sampling, wanted.transport), (Sampling::OneEvery(10), Transport::Tcp));
-    assert!(!wanted.promiscuous && wanted.output.merged);
+    assert!(!wanted.promiscuous && wanted.outputs[0].merged);
 
     for preselected in [None, Some("eth0")] {
         let rule = policy.rule_for_device(at, &names, preselected).unwrap();
         assert_eq!(rule.name, "agent 3");
-        let output = &plan(rule).output;
+        let output = &plan(rule).outputs[0];
         assert_eq!(output.destination, Destination::Directory("/etc/rpcap/captures".into()));
         assert_eq!(output.file_time, Some(Duration::from_secs(3600)));
         assert_eq!((output.queue, output.compress), (8_000_000, true));
@@ -177,7 +177,10 @@ fn mistakes_are_told_with_their_place() {
         (agent("filter = \"tcp"), "line 4"),
         (OUTPUT.to_owned(), "there is no [[agent]]"),
         ("[[agent]]\n".to_owned(), "agent 1: output is missing"),
-        ("[output.x]\n[[agent]]\n".to_owned(), "[output.x]: directory or standard-output is"),
+        (
+            "[output.x]\n[[agent]]\n".to_owned(),
+            "[output.x]: one of directory, standard-output and to is",
+        ),
         (format!("{OUTPUT}file-size = \"1kB\"\n[[agent]]"), "at least 64000 bytes"),
         (format!("{OUTPUT}total-size = \"1GB\"\n[[agent]]"), "total-size needs file-size"),
         (
@@ -213,4 +216,21 @@ fn what_is_served_wants_a_certificate() {
     let other = with(&format!("{tools}\n[tls]\ninsecure = true\ncert = \"c\"\nkey = \"k\""));
     assert!(other.contains("line 3, column 1: /etc/rpcap/c: "), "{other}");
     assert!(with("[tools]\ndirectory = \"tools\"\nlisten = \"collector:443\"").contains("line 5"));
+}
+
+#[test]
+fn packets_go_to_several_outputs_at_once() {
+    let outputs = "[output.files]\ndirectory = \"captures\"\n[output.live]\nto = \"pipe:live\"\n";
+    let policy = parse(&format!("{outputs}[[agent]]\noutput = [\"live\", \"files\"]\n")).unwrap();
+    let rule = policy.rule_for([192, 0, 2, 1].into(), &Names::default()).unwrap();
+    let places = plan(rule).outputs.iter().map(|o| o.destination.to_string());
+    assert_eq!(places.collect::<Vec<_>>(), ["pipe:/etc/rpcap/live", "/etc/rpcap/captures"]);
+    for (wrong, why) in [
+        ("[]", "an output is wanted"),
+        ("[\"live\", \"live\"]", "named twice"),
+        ("[\"live\", \"dead\"]", "no [output.dead]"),
+    ] {
+        let error = parse(&format!("{outputs}[[agent]]\noutput = {wrong}\n")).unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
 }

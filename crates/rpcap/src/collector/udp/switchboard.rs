@@ -148,10 +148,10 @@ impl Switchboard {
     }
 
     fn open(&mut self, from: SocketAddr, flow: Arc<Flow>) -> usize {
-        let outlet = match self.outlets.iter().position(|o| o.leads_to(&flow.queue)) {
+        let outlet = match self.outlets.iter().position(|o| o.leads_to(&flow.route)) {
             Some(at) => at,
             None => {
-                self.outlets.push(Outlet::new(Arc::clone(&flow.queue)));
+                self.outlets.push(Outlet::new(flow.route.clone()));
                 self.outlets.len() - 1
             }
         };

@@ -7,7 +7,7 @@ use rpcap_proto::wire::PacketHeader;
 
 use super::*;
 use crate::collector::flow::Flow;
-use crate::output::Queue;
+use crate::output::{Queue, Route};
 
 const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
@@ -16,7 +16,7 @@ fn from(port: u16) -> SocketAddr {
 }
 
 fn flow(stream: u32) -> Arc<Flow> {
-    Arc::new(Flow::new(stream, 262_144, A, Arc::new(Queue::new(1 << 20))))
+    Arc::new(Flow::new(stream, 262_144, A, Route::new([Arc::new(Queue::new(1 << 20))])))
 }
 
 /// The datagrams of a stream of packets, one in each.
@@ -149,8 +149,8 @@ fn ports() -> Arc<Ports> {
 }
 
 fn local_flow(stream: u32) -> Arc<Flow> {
-    let queue = Arc::new(Queue::new(1 << 20));
-    Arc::new(Flow::new(stream, 262_144, [127, 0, 0, 1].into(), queue))
+    let route = Route::new([Arc::new(Queue::new(1 << 20))]);
+    Arc::new(Flow::new(stream, 262_144, [127, 0, 0, 1].into(), route))
 }
 
 async fn came(flow: &Flow, packets: u64) {
