@@ -189,7 +189,7 @@ fn mistakes_are_told_with_their_place() {
         ),
         (
             "[output.x]\nstandard-output = true\ncompress = \"zstd\"\n[[agent]]\n".to_owned(),
-            "standard output has no files",
+            "only a directory has no files",
         ),
     ];
     for (text, expected) in cases {
