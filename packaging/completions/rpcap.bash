@@ -106,7 +106,7 @@ _rpcap() {
             return 0
             ;;
         rpcap__subcmd__capture)
-            opts="-f -w -s -c -q -h -V --filter --filter-bytecode --write --snaplen --count --duration --udp --no-promisc --sample --inbound --outbound --quiet --timeout --user --password-file --tls-ca --tls-fingerprint --tls-insecure --tls-cert --tls-key --help --version"
+            opts="-f -w -s -c -q -h -V --filter --filter-bytecode --write --to --snaplen --count --duration --udp --no-promisc --sample --inbound --outbound --quiet --timeout --user --password-file --tls-ca --tls-fingerprint --tls-insecure --tls-cert --tls-key --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -129,6 +129,10 @@ _rpcap() {
                     return 0
                     ;;
                 -w)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --to)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -46,6 +46,7 @@ complete -c rpcap -n "__fish_rpcap_using_subcommand devices" -s V -l version -d 
 complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -s f -l filter -d 'Which packets, in tcpdump\'s language (see pcap-filter(7)); needs libpcap' -r
 complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -l filter-bytecode -d 'Which packets, as bytecode: what `tcpdump -ddd` prints, or @ and a file that holds it' -r
 complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -s w -l write -d 'Write packets to a file: pcapng, or pcap if it is called .pcap; - for standard output' -r -F
+complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -l to -d 'Give packets to others while they come: interface:NAME (a virtual interface), pcap-over-ip:ADDRESS:PORT (whoever connects there), pcap-over-ip-connect:HOST:PORT, pipe:PATH, exec:COMMAND (its standard input), vxlan:HOST[,vni=N], directory:DIR; may be repeated' -r
 complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -s s -l snaplen -d 'Most bytes of a packet' -r
 complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -s c -l count -d 'End after this many packets' -r
 complete -c rpcap -n "__fish_rpcap_using_subcommand capture" -l duration -d 'End after this time: seconds, or with a unit, such as 500ms, 10s, 5m, 1h' -r

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use rpcap::output::Destination;
 use rpcap::tls::Fingerprint;
 use rpcap::url::Url;
 use rpcap::values;
@@ -66,6 +67,12 @@ pub(crate) struct Capture {
     /// Write packets to a file: pcapng, or pcap if it is called .pcap; - for standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) write: Option<PathBuf>,
+
+    /// Give packets to others while they come: interface:NAME (a virtual interface),
+    /// pcap-over-ip:ADDRESS:PORT (whoever connects there), pcap-over-ip-connect:HOST:PORT, pipe:PATH,
+    /// exec:COMMAND (its standard input), vxlan:HOST[,vni=N], directory:DIR; may be repeated
+    #[arg(long, value_name = "KIND:PLACE")]
+    pub(crate) to: Vec<Destination>,
 
     /// Most bytes of a packet
     #[arg(short, long, value_name = "BYTES", default_value_t = SNAPLEN_MAX,

@@ -22,6 +22,8 @@ const NOT_TOLD: &[&str] = &[
     "the far end has no pipes",
     "a session panicked; this is a bug",
     "a thread panicked; this is a bug",
+    // Command lines that say themselves what is wrong with them.
+    "--to \0 is given twice",
     // Steps that fail only where the system is out of something, or forbids what every program may do.
     // The system's own reason stands behind them.
     "catching signals",

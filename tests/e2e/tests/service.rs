@@ -1,6 +1,7 @@
 //! The daemon as a service of its host: where its log goes.
 
 use std::fs::{self, File};
+use std::net::Shutdown;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
@@ -104,7 +105,9 @@ fn syslog_gets_lines_with_facility_and_severity() {
     assert!(line.starts_with(&start), "{line}");
     // As in the foreground it should.
     daemon.wait_for_line("listening on ");
-    // A log that is away for a while gets what comes afterwards.
+    // A log that is away for a while gets what comes afterwards. Children of other tests have the
+    // socket too, until they run their program.
+    socket.shutdown(Shutdown::Both).expect("its end");
     drop(socket);
     fs::remove_file(lab.path("log/log")).expect("removing a socket");
     let socket = UnixDatagram::bind(lab.path("log/log")).expect("a socket");

@@ -16,6 +16,7 @@ use rpcap::{filter, linktype};
 use rpcap_proto::bpf::Instruction;
 use rpcap_proto::wire::{Sampling, StartFlags};
 
+use super::live::{Both, Live};
 use super::progress::Progress;
 use crate::cli::Capture;
 use crate::exit::Failure;
@@ -46,29 +47,44 @@ pub(crate) fn run(args: &Capture) -> anyhow::Result<()> {
         (None, Some(program)) => program,
         (None, None) => Vec::new(),
     };
+    let meta = Meta {
+        linktype: dlt,
+        snaplen: args.snaplen,
+        interface: device.to_owned(),
+        filter: args.filter.clone(),
+        comment: Some(format!("captured by rpcap from {}", args.url.endpoint)),
+        ..Meta::default()
+    };
     // Before the capture starts: nothing is captured that cannot be kept.
-    let output = open_output(args, device, dlt)?;
-    let keeper = Keeper::new(output, args.count);
+    let live = Live::start(&args.to)?;
+    let keeper = Keeper::new(open_output(args, &meta)?, args.count);
+    live.begin(device, &meta);
+    let sink = Both { keeper, live: live.outlet() };
     let started = SystemTime::now();
-    let running = start(client, args, filter, keeper)?;
+    let running = start(client, args, filter, sink)?;
     if !args.quiet {
         say_start(args, device, dlt);
     }
     let (failure, outcome) = watch(running, args, &interrupts);
-    finish(args, started, outcome, failure)
+    finish(args, started, outcome, live, failure)
 }
 
-/// Where the packets go.
-enum Destination {
+type Sunk = Both<Kept>;
+
+/// What is done with packets by the thread that receives them.
+enum Kept {
     Lines(Lines<BufWriter<Stdout>>),
     File(Box<Writer>),
+    /// They go to outputs only.
+    Nowhere,
 }
 
-impl Output for Destination {
+impl Output for Kept {
     fn write(&mut self, record: &Record<'_>) -> io::Result<()> {
         match self {
             Self::Lines(lines) => lines.write(record),
             Self::File(writer) => Output::write(writer.as_mut(), record),
+            Self::Nowhere => Ok(()),
         }
     }
 
@@ -76,6 +92,7 @@ impl Output for Destination {
         match self {
             Self::Lines(lines) => lines.flush(),
             Self::File(writer) => Output::flush(writer.as_mut()),
+            Self::Nowhere => Ok(()),
         }
     }
 }
@@ -89,21 +106,16 @@ fn bytecode(given: &str) -> anyhow::Result<Vec<Instruction>> {
     Ok(filter::from_bytecode(text)?)
 }
 
-fn open_output(args: &Capture, device: &str, dlt: u32) -> anyhow::Result<Destination> {
+fn open_output(args: &Capture, meta: &Meta) -> anyhow::Result<Kept> {
     let Some(path) = &args.write else {
+        if !args.to.is_empty() {
+            return Ok(Kept::Nowhere);
+        }
         let to = BufWriter::with_capacity(64 * 1024, io::stdout());
-        return Ok(Destination::Lines(Lines::new(to, dlt)));
+        return Ok(Kept::Lines(Lines::new(to, meta.linktype)));
     };
-    let meta = Meta {
-        linktype: dlt,
-        snaplen: args.snaplen,
-        interface: device.to_owned(),
-        filter: args.filter.clone(),
-        comment: Some(format!("captured by rpcap from {}", args.url.endpoint)),
-        ..Meta::default()
-    };
-    match Writer::open(path, Format::of(path), &meta) {
-        Ok(writer) => Ok(Destination::File(Box::new(writer))),
+    match Writer::open(path, Format::of(path), meta) {
+        Ok(writer) => Ok(Kept::File(Box::new(writer))),
         Err(file::Error::Create { source, .. } | file::Error::Write(source)) => {
             Err(Failure::Output(shown(path), source).into())
         }
@@ -122,8 +134,8 @@ fn start(
     mut client: Client,
     args: &Capture,
     filter: Vec<Instruction>,
-    keeper: Keeper<Destination>,
-) -> anyhow::Result<Running<Keeper<Destination>>> {
+    sink: Sunk,
+) -> anyhow::Result<Running<Sunk>> {
     let sampling = args.sample.unwrap_or_default();
     let sampled = sampling != Sampling::None;
     if sampled {
@@ -152,7 +164,7 @@ fn start(
     {
         say_buffer(receiver.receive_buffer());
     }
-    Ok(Running::new(client, receiver, keeper, sampled)?)
+    Ok(Running::new(client, receiver, sink, sampled)?)
 }
 
 /// Says so where the system keeps less for the socket than it was asked for.
@@ -184,13 +196,13 @@ fn say_start(args: &Capture, device: &str, dlt: u32) {
 
 /// Looks after the capture until it is over, and why it is if that is a failure.
 fn watch(
-    mut running: Running<Keeper<Destination>>,
+    mut running: Running<Sunk>,
     args: &Capture,
     interrupts: &Interrupts,
-) -> (Option<anyhow::Error>, Outcome<Keeper<Destination>>) {
+) -> (Option<anyhow::Error>, Outcome<Sunk>) {
     let end = args.duration.map(|d| Instant::now() + d);
     // Lines that come and go in between would be unreadable.
-    let mut progress = match args.quiet || args.write.is_none() {
+    let mut progress = match args.quiet || (args.write.is_none() && args.to.is_empty()) {
         true => None,
         false => Progress::new(),
     };
@@ -234,25 +246,26 @@ fn watch(
 fn finish(
     args: &Capture,
     started: SystemTime,
-    outcome: Outcome<Keeper<Destination>>,
+    outcome: Outcome<Sunk>,
+    live: Live,
     failure: Option<anyhow::Error>,
 ) -> anyhow::Result<()> {
     let Outcome { sink, ledger, data_error, control_error } = outcome;
-    let Some(keeper) = sink else {
+    let Some(Both { keeper, live: outlet }) = sink else {
         bail!("the receiving thread panicked; this is a bug");
     };
     let kept = keeper.kept();
+    if let Some(mut outlet) = outlet {
+        outlet.flush();
+    }
+    let summary =
+        Summary { start: nanos(started), end: nanos(SystemTime::now()), ..ledger.summary() };
+    let outputs = live.end(kept, &summary);
     let (destination, mut error) = keeper.into_output();
     let finished = match destination {
-        Destination::Lines(mut lines) => lines.flush(),
-        Destination::File(writer) => {
-            let summary = Summary {
-                start: nanos(started),
-                end: nanos(SystemTime::now()),
-                ..ledger.summary()
-            };
-            writer.finish(&summary).map(drop)
-        }
+        Kept::Lines(mut lines) => lines.flush(),
+        Kept::File(writer) => writer.finish(&summary).map(drop),
+        Kept::Nowhere => Ok(()),
     };
     if error.is_none() {
         error = finished.err();
@@ -261,9 +274,10 @@ fn finish(
         let mut text = plural(kept, "packet", "packets");
         match &args.write {
             Some(path) => write!(text, " written to {}", shown(path).trim_start_matches("to "))?,
-            None => text.push_str(" printed"),
+            None if args.to.is_empty() => text.push_str(" printed"),
+            None => text.push_str(" captured"),
         }
-        note!("{text}\n{ledger}");
+        note!("{text}\n{ledger}{outputs}");
     }
     match error {
         // Whoever read it has seen enough: `| head` is no failure.

@@ -5,6 +5,7 @@ pub(crate) mod demo;
 pub(crate) mod devices;
 pub(crate) mod extcap;
 pub(crate) mod listen;
+mod live;
 mod password;
 mod progress;
 mod tls;

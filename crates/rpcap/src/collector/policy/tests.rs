@@ -189,7 +189,7 @@ fn mistakes_are_told_with_their_place() {
         ),
         (
             "[output.x]\nstandard-output = true\ncompress = \"zstd\"\n[[agent]]\n".to_owned(),
-            "only a directory has no files",
+            "only a directory has files",
         ),
     ];
     for (text, expected) in cases {
