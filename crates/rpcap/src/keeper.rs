@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use rpcap_proto::wire::PacketHeader;
 
-use crate::file::{Record, Writer};
+use crate::file::{Losses, Record, Writer};
 use crate::print;
 use crate::sink::Sink;
 
@@ -63,13 +63,14 @@ pub struct Keeper<O> {
     output: O,
     limit: Option<u64>,
     kept: u64,
+    losses: Losses,
     error: Option<io::Error>,
 }
 
 impl<O: Output> Keeper<O> {
     /// Keeps `limit` packets, or all.
     pub fn new(output: O, limit: Option<u64>) -> Self {
-        Self { output, limit, kept: 0, error: None }
+        Self { output, limit, kept: 0, losses: Losses::default(), error: None }
     }
 
     /// Packets kept.
@@ -96,7 +97,8 @@ impl<O: Output> Keeper<O> {
 
 impl<O: Output> Sink for Keeper<O> {
     fn packet(&mut self, header: &PacketHeader, data: &[u8]) -> ControlFlow<()> {
-        let result = self.output.write(&Record::from_packet(header, data));
+        let loss = self.losses.before(header.npkt, || 0);
+        let result = self.output.write(&Record { loss, ..Record::from_packet(header, data) });
         self.kept += u64::from(result.is_ok());
         self.done(result)
     }

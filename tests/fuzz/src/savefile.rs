@@ -75,7 +75,7 @@ pub fn file_writer(data: &[u8]) {
     while !input.is_empty() {
         let (secs, nanos, len) = (input.u32(), input.u32() % 1_000_000_000, input.u32());
         let data = input.bytes();
-        let record = Record { secs: secs.into(), nanos, len, data };
+        let record = Record { secs: secs.into(), nanos, len, data, ..Record::default() };
         writer.write(&record).expect("memory takes it");
         written.push((secs, nanos, len, data));
     }

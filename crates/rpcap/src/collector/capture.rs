@@ -165,7 +165,10 @@ impl Capture<'_> {
             snaplen: plan.snaplen,
             interface: format!("{} {}", stream.host, harmless(interface.as_bytes())),
             filter,
-            comment: Some(format!("agent {}, received by rpcap listen", stream.host)),
+            comment: Some(format!(
+                "agent {} ({}), received by rpcap listen",
+                stream.host, stream.key.agent
+            )),
             ..Meta::default()
         };
         let begun = way.outputs().iter().map(|output| {

@@ -3,12 +3,16 @@
 /// Fixed fields come first, then options.
 pub(super) struct Block {
     bytes: Vec<u8>,
-    has_options: bool,
+    options: Options,
 }
+
+/// The options of a block.
+#[derive(Default)]
+pub(super) struct Options(Vec<u8>);
 
 impl Block {
     pub(super) fn new(kind: u32) -> Block {
-        let mut block = Block { bytes: Vec::new(), has_options: false };
+        let mut block = Block { bytes: Vec::new(), options: Options::default() };
         block.u32(kind);
         // The length, once it is known.
         block.u32(0);
@@ -30,12 +34,7 @@ impl Block {
 
     /// An option; `value` is cut where its 16-bit length ends.
     pub(super) fn option(&mut self, code: u16, value: &[u8]) {
-        let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
-        self.has_options = true;
-        self.u16(code);
-        self.u16(length);
-        self.bytes.extend(&value[..length.into()]);
-        self.pad();
+        self.options.add(code, value);
     }
 
     /// An option that counts.
@@ -43,6 +42,32 @@ impl Block {
         if let Some(value) = value {
             self.option(code, &value.to_le_bytes());
         }
+    }
+
+    /// An option that is text, unless there is none.
+    pub(super) fn text(&mut self, code: u16, prefix: &[u8], text: &str) {
+        self.options.text(code, prefix, text);
+    }
+
+    /// The block, complete.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.bytes.extend(std::mem::take(&mut self.options).finish());
+        // A few options of at most 64 KiB each: far below 4 GiB.
+        let length = self.bytes.len() as u32 + 4;
+        self.u32(length);
+        self.bytes[4..8].copy_from_slice(&length.to_le_bytes());
+        self.bytes
+    }
+}
+
+impl Options {
+    /// An option; `value` is cut where its 16-bit length ends.
+    pub(super) fn add(&mut self, code: u16, value: &[u8]) {
+        let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
+        self.0.extend(code.to_le_bytes());
+        self.0.extend(length.to_le_bytes());
+        self.0.extend(&value[..length.into()]);
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
     }
 
     /// An option that is text, unless there is none.
@@ -62,23 +87,15 @@ impl Block {
             }
             value.extend(character.encode_utf8(&mut [0; 4]).bytes());
         }
-        self.option(code, &value);
+        self.add(code, &value);
     }
 
-    /// The block, complete.
+    /// With what ends them, if there are any.
     pub(super) fn finish(mut self) -> Vec<u8> {
-        if self.has_options {
-            self.u32(0);
+        if !self.0.is_empty() {
+            self.0.extend([0; 4]);
         }
-        // A few options of at most 64 KiB each: far below 4 GiB.
-        let length = self.bytes.len() as u32 + 4;
-        self.u32(length);
-        self.bytes[4..8].copy_from_slice(&length.to_le_bytes());
-        self.bytes
-    }
-
-    fn pad(&mut self) {
-        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+        self.0
     }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! let meta = Meta { linktype: 1, snaplen: 262_144, interface: "eth0".into(), ..Meta::default() };
 //! let mut writer = Writer::new(Vec::new(), Format::Pcapng, &meta)?;
-//! writer.write(&Record { secs: 1_700_000_000, nanos: 5_000, len: 60, data: &[0; 60] })?;
+//! writer.write(&Record { secs: 1_700_000_000, nanos: 5_000, len: 60, data: &[0; 60], ..Record::default() })?;
 //! let bytes = writer.finish(&Summary::default())?;
 //! assert!(bytes.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -26,6 +26,7 @@ mod block;
 mod error;
 mod format;
 mod linktype;
+mod loss;
 mod meta;
 mod pcap;
 mod pcapng;
@@ -40,6 +41,7 @@ mod tests;
 
 pub use error::Error;
 pub use format::Format;
+pub use loss::{Loss, Losses};
 pub use meta::Meta;
 pub use record::Record;
 pub use stream::Stream;

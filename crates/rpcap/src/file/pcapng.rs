@@ -1,7 +1,7 @@
 use std::io::{self, BufWriter, Write};
 
-use super::block::{self, Block};
-use super::{BUFFER, Error, Meta, Record, Summary, linktype};
+use super::block::{self, Block, Options};
+use super::{BUFFER, Error, Loss, Meta, Record, Summary, linktype};
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
@@ -56,8 +56,9 @@ pub(super) fn packet(
 ) -> io::Result<()> {
     let (data, captured, original) = record.cut(snaplen);
     let padding = data.len().next_multiple_of(4) - data.len();
+    let options = record.loss.map(loss_options).unwrap_or_default();
     // Cannot overflow: the snaplen is at most MAX_SNAPLEN.
-    let total = (PACKET_HEADER + data.len() + padding + 4) as u32;
+    let total = (PACKET_HEADER + data.len() + padding + options.len() + 4) as u32;
 
     let mut header = [0; PACKET_HEADER];
     header[0..4].copy_from_slice(&ENHANCED_PACKET.to_le_bytes());
@@ -69,7 +70,18 @@ pub(super) fn packet(
     out.write_all(&header)?;
     out.write_all(data)?;
     out.write_all(&[0; 3][..padding])?;
+    out.write_all(&options)?;
     out.write_all(&total.to_le_bytes())
+}
+
+/// What a packet's block says of those that are missing in front of it.
+#[cold]
+fn loss_options(loss: Loss) -> Vec<u8> {
+    const DROPPED: u16 = 4;
+    let mut options = Options::default();
+    options.add(DROPPED, &loss.total().to_le_bytes());
+    options.text(COMMENT, &[], &loss.to_string());
+    options.finish()
 }
 
 /// The block that a section begins with.

@@ -1,7 +1,9 @@
 use rpcap_proto::wire::PacketHeader;
 
+use super::Loss;
+
 /// A captured packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Record<'a> {
     /// Time of capture, seconds since 1970 UTC
     pub secs: u64,
@@ -11,6 +13,8 @@ pub struct Record<'a> {
     pub len: u32,
     /// Bytes captured, from the link header on; cut to the snaplen when written
     pub data: &'a [u8],
+    /// What is missing in front of it (`epb_dropcount`, and a comment)
+    pub loss: Option<Loss>,
 }
 
 impl<'a> Record<'a> {
@@ -23,6 +27,7 @@ impl<'a> Record<'a> {
             // No file format has a word for a packet shorter than what there is of it.
             len: header.len.max(header.caplen),
             data,
+            loss: None,
         }
     }
 

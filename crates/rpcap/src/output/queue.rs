@@ -25,6 +25,8 @@ pub struct Account {
     pub unwritten: AtomicU64,
     /// Packets that found the queue to the output full.
     pub overflowed: AtomicU64,
+    /// Packets that the sender's kernel dropped, as far as the output was told.
+    pub dropped: AtomicU64,
     /// Packets that were for the output, of the captures that are over.
     pub given: AtomicU64,
 }

@@ -1,11 +1,13 @@
+use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::queue::Message;
-use super::{Drain, Outlet, Queue, Route};
-use crate::file::Record;
+use super::{Account, Begin, Drain, Outlet, Queue, Route};
+use crate::file::{Loss, Losses, Record, Summary};
 use crate::journal::Journal;
 use crate::locked::lock;
 use crate::output::OutputPlan;
@@ -41,6 +43,59 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         self.queue.finish();
+    }
+}
+
+/// Notices what is missing between the packets of each stream.
+#[derive(Debug, Default)]
+struct Watched {
+    streams: HashMap<u32, usize>,
+    losses: Vec<(Losses, Arc<Account>)>,
+    /// Places of streams that are over.
+    free: Vec<usize>,
+    /// The stream of the last packet: they come in runs.
+    last: Option<(u32, usize)>,
+}
+
+impl Watched {
+    fn begin(&mut self, begin: &Begin) {
+        let account = Arc::clone(&begin.account);
+        let losses = (Losses::since(account.overflowed.load(Relaxed)), account);
+        let at = match self.streams.get(&begin.stream).copied().or_else(|| self.free.pop()) {
+            Some(at) => {
+                self.losses[at] = losses;
+                at
+            }
+            None => {
+                self.losses.push(losses);
+                self.losses.len() - 1
+            }
+        };
+        self.streams.insert(begin.stream, at);
+        self.last = None;
+    }
+
+    fn summary(&mut self, stream: u32, summary: &Summary) {
+        if let (Some(at), Some(dropped)) = (self.streams.get(&stream), summary.os_dropped) {
+            let (losses, account) = &mut self.losses[*at];
+            losses.dropped(dropped.saturating_sub(account.dropped.swap(dropped, Relaxed)));
+        }
+    }
+
+    fn end(&mut self, stream: u32) {
+        self.free.extend(self.streams.remove(&stream));
+        self.last = None;
+    }
+
+    #[inline]
+    fn before(&mut self, stream: u32, number: u32) -> Option<Loss> {
+        let at = match self.last {
+            Some((last, at)) if last == stream => at,
+            _ => *self.streams.get(&stream)?,
+        };
+        self.last = Some((stream, at));
+        let (losses, account) = &mut self.losses[at];
+        losses.before(number, || account.overflowed.load(Relaxed))
     }
 }
 
@@ -80,24 +135,35 @@ impl Drop for Way {
 
 fn run(mut drain: Box<dyn Drain>, queue: &Queue, journal: &Journal) {
     let mut wait = IDLE;
+    let mut watched = Watched::default();
     loop {
         match queue.take(wait) {
             None => {
                 drain.pause(journal);
                 wait = IDLE;
             }
-            Some(Message::Begin(begin)) => drain.begin(begin),
+            Some(Message::Begin(begin)) => {
+                watched.begin(&begin);
+                drain.begin(begin);
+            }
             Some(Message::Packets(batch)) => {
                 for (stream, header, data) in batch.iter() {
-                    drain.packet(stream, &Record::from_packet(&header, data));
+                    let loss = watched.before(stream, header.npkt);
+                    drain.packet(stream, &Record { loss, ..Record::from_packet(&header, data) });
                 }
                 queue.give_back(batch);
                 drain.tick(journal);
                 // Whether that was all, for now.
                 wait = Duration::ZERO;
             }
-            Some(Message::Summary(stream, summary)) => drain.summary(stream, *summary),
-            Some(Message::End(stream)) => drain.end(stream),
+            Some(Message::Summary(stream, summary)) => {
+                watched.summary(stream, &summary);
+                drain.summary(stream, *summary);
+            }
+            Some(Message::End(stream)) => {
+                watched.end(stream);
+                drain.end(stream);
+            }
             Some(Message::Finish) => {
                 drain.finish(journal);
                 return;

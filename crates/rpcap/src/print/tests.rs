@@ -42,13 +42,13 @@ impl Sample {
 
     fn record(&self) -> Record<'_> {
         let len = self.data.len() as u32 + self.missing;
-        Record { secs: TIME.0, nanos: TIME.1, len, data: &self.data }
+        Record { secs: TIME.0, nanos: TIME.1, len, data: &self.data, ..Record::default() }
     }
 }
 
 fn text(linktype: u32, packet: &Record<'_>) -> String {
     let mut text = String::new();
-    let Record { secs, nanos, len, data } = *packet;
+    let Record { secs, nanos, len, data, .. } = *packet;
     line(&mut text, linktype, secs, nanos, len, data).unwrap();
     text
 }
@@ -322,7 +322,7 @@ proptest! {
         secs: u64,
         nanos: u32,
     ) {
-        let printed = text(linktype, &Record { secs, nanos, len, data: &data });
+        let printed = text(linktype, &Record { secs, nanos, len, data: &data, ..Record::default() });
         prop_assert!(printed.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{:?}", printed);
     }
 }
@@ -350,7 +350,7 @@ fn extension_headers_of_ipv6() {
         packet.extend([[1; 16], [2; 16]].concat());
         packet.extend_from_slice(extensions);
         let len = packet.len() as u32;
-        text(101, &Record { secs: 0, nanos: 0, len, data: &packet })
+        text(101, &Record { secs: 0, nanos: 0, len, data: &packet, ..Record::default() })
     };
     // Hop-by-hop options, whose next header is a fragment of UDP at 24.
     let options = [44, 0, 1, 4, 0, 0, 0, 0];

@@ -41,7 +41,7 @@ fn interface(name: &str) -> Meta {
 }
 
 fn record(number: u32, data: &[u8]) -> Record<'_> {
-    Record { secs: u64::from(number), nanos: 0, len: data.len() as u32, data }
+    Record { secs: u64::from(number), nanos: 0, len: data.len() as u32, data, ..Record::default() }
 }
 
 /// What a file says: the packets of each interface by its name, and how many of its blocks are

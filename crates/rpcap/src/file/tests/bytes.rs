@@ -46,8 +46,14 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
 #[test]
 fn pcap_to_the_byte() {
     let records = [
-        Record { secs: 0x0102_0304, nanos: 5_999, len: 60, data: &[0xaa, 0xbb, 0xcc] },
-        Record { secs: 1, nanos: 1_000_000_007, len: 0, data: &[] },
+        Record {
+            secs: 0x0102_0304,
+            nanos: 5_999,
+            len: 60,
+            data: &[0xaa, 0xbb, 0xcc],
+            ..Record::default()
+        },
+        Record { secs: 1, nanos: 1_000_000_007, len: 0, data: &[], ..Record::default() },
     ];
     let expected = |magic: [u8; 4], fraction: u32, second_fraction: u8| {
         let mut bytes = magic.to_vec();
@@ -73,8 +79,14 @@ fn pcap_to_the_byte() {
 #[test]
 fn pcapng_to_the_byte() {
     let records = [
-        Record { secs: 5, nanos: 1, len: 60, data: &[0xaa, 0xbb, 0xcc, 0xdd, 0xee] },
-        Record { secs: 5, nanos: 2, len: 0, data: &[] },
+        Record {
+            secs: 5,
+            nanos: 1,
+            len: 60,
+            data: &[0xaa, 0xbb, 0xcc, 0xdd, 0xee],
+            ..Record::default()
+        },
+        Record { secs: 5, nanos: 2, len: 0, data: &[], ..Record::default() },
     ];
     let summary = Summary {
         start: Some(5_000_000_000),
@@ -167,7 +179,7 @@ fn link_types_become_those_of_savefiles() {
 #[test]
 fn no_packet_exceeds_the_snaplen() {
     let data = vec![1; 300_000];
-    let record = Record { secs: 1, nanos: 0, len: 7, data: &data };
+    let record = Record { secs: 1, nanos: 0, len: 7, data: &data, ..Record::default() };
     for (asked, kept) in [(0, MAX_SNAPLEN), (u32::MAX, MAX_SNAPLEN), (96, 96)] {
         let meta = Meta { snaplen: asked, ..meta() };
         let bytes = savefile(Format::Pcapng, &meta, &[record], &Summary::default());
@@ -193,8 +205,12 @@ fn flush_makes_whole_records_visible() {
     let mut buffer = [0; 4096];
     let length = reader.read(&mut buffer).unwrap();
     assert_eq!(blocks(&buffer[..length]).len(), 2);
-    writer.write(&Record { secs: 1, nanos: 0, len: 60, data: b"abc" }).unwrap();
-    writer.write(&Record { secs: 1, nanos: 0, len: 60, data: b"defg" }).unwrap();
+    writer
+        .write(&Record { secs: 1, nanos: 0, len: 60, data: b"abc", ..Record::default() })
+        .unwrap();
+    writer
+        .write(&Record { secs: 1, nanos: 0, len: 60, data: b"defg", ..Record::default() })
+        .unwrap();
     writer.flush().unwrap();
     let length = reader.read(&mut buffer).unwrap();
     assert_eq!(blocks(&buffer[..length]).len(), 2);
@@ -205,7 +221,7 @@ fn a_reader_that_leaves_is_told_from_other_errors() {
     let (reader, pipe) = io::pipe().unwrap();
     let mut writer = Writer::new(pipe, Format::Pcap, &meta()).unwrap();
     drop(reader);
-    writer.write(&Record { secs: 1, nanos: 0, len: 1, data: b"a" }).unwrap();
+    writer.write(&Record { secs: 1, nanos: 0, len: 1, data: b"a", ..Record::default() }).unwrap();
     assert_eq!(writer.flush().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
 
     struct Full;
@@ -239,6 +255,7 @@ proptest! {
                 nanos: *nanos,
                 len: data.len() as u32 + u32::from(more),
                 data,
+                loss: (*nanos % 3 == 0).then(|| Loss { network: 1, queue: 2, kernel: more.into() }),
             })
             .collect();
         let bytes = savefile(Format::Pcapng, &meta(), &records, &Summary::default());
@@ -251,7 +268,11 @@ proptest! {
             prop_assert_eq!(u32_at(body, 12) as usize, record.data.len());
             prop_assert_eq!(u32_at(body, 16), record.len);
             prop_assert_eq!(&body[20..20 + record.data.len()], record.data);
-            prop_assert!(body.len() - 20 - record.data.len() < 4);
+            let options = &body[20 + record.data.len().next_multiple_of(4)..];
+            let lost = record.loss.map(|loss| loss.total());
+            let told = options.get(4..12).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
+            prop_assert_eq!(told, lost);
+            prop_assert!(lost.is_some() || options.is_empty());
         }
     }
 }

@@ -67,6 +67,7 @@ fn sample(name: &str, format: Format) -> Temporary {
             // tcpdump refuses to print packets that were longer than the largest snaplen.
             len: (data.len() as u32 + 4).min(MAX_SNAPLEN),
             data,
+            loss: (at == 2).then_some(Loss { network: 37, queue: 0, kernel: 4 }),
         })
         .collect();
     let summary = Summary {
@@ -131,7 +132,13 @@ fn tcpdump_reads_a_pipe_while_it_is_written() {
     for second in 0..3 {
         let data = [[0xff; 12].as_slice(), &[0x08, 0x06], &[0; 28]].concat();
         writer
-            .write(&Record { secs: 1_700_000_000 + second, nanos: 0, len: 60, data: &data })
+            .write(&Record {
+                secs: 1_700_000_000 + second,
+                nanos: 0,
+                len: 60,
+                data: &data,
+                ..Record::default()
+            })
             .unwrap();
         writer.flush().unwrap();
         let line = lines.next().unwrap().unwrap();
@@ -139,6 +146,19 @@ fn tcpdump_reads_a_pipe_while_it_is_written() {
     }
     writer.finish(&Summary::default()).unwrap();
     assert!(tcpdump.wait().unwrap().success());
+}
+
+#[test]
+fn tshark_finds_where_packets_were_lost() {
+    if !has("tshark") {
+        return;
+    }
+    let file = sample("l.pcapng", Format::Pcapng);
+    let fields = ["-T", "fields", "-e", "frame.number", "-e", "frame.drop_count"];
+    let comment = ["-e", "frame.comment", "-Y", "frame.drop_count", "-r"];
+    let printed = run("tshark", &[&fields[..], &comment].concat(), &file.0);
+    let lost = "37 packets lost here: network; 4 packets lost before here: the sender's kernel";
+    assert_eq!(printed.trim(), format!("3\t41\t{lost}"));
 }
 
 #[test]
