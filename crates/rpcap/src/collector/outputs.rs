@@ -43,7 +43,7 @@ impl Outputs {
                 continue;
             }
             let failed = |e| format!("output {}: {}: {e}", plan.name, plan.destination);
-            let drain = output::open(plan).map_err(failed)?;
+            let drain = output::open(plan, &self.journal).map_err(failed)?;
             let output = Output::start(Arc::clone(plan), drain, Arc::clone(&self.journal));
             made.push(output.map_err(failed)?);
         }

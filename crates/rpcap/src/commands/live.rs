@@ -44,7 +44,7 @@ impl Live {
             let plan = OutputPlan::live(destination.to_string(), destination.clone());
             let plan = Arc::new(plan);
             let failed = |e| Failure::Output(format!("to {destination}"), e);
-            let drain = output::open(&plan).map_err(failed)?;
+            let drain = output::open(&plan, &journal).map_err(failed)?;
             let (output, thread) =
                 Output::start(plan, drain, Arc::clone(&journal)).map_err(failed)?;
             outputs.push(Running { output, thread, account: Arc::default() });

@@ -15,6 +15,9 @@ pub enum Error {
     /// Neither format has room for the link type: it is above 65535.
     #[error("link type {0} cannot be stored in a savefile")]
     LinkType(u32),
+    /// A pcap file has packets of one link type.
+    #[error("this format has room for one link type, and has another already; use pcapng")]
+    OneLinkType,
     /// What comes before the packets could not be written.
     #[error("cannot write the file header")]
     Write(#[from] io::Error),

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 /// How a savefile is laid out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Format {
     /// pcapng, in nanoseconds
     Pcapng,

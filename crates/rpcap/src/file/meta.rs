@@ -1,7 +1,7 @@
 use super::MAX_SNAPLEN;
 
 /// Where the packets come from. pcap keeps only the first two.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Meta {
     /// Link type as the server gave it (docs/protocol.md, OPEN), a `DLT_` number; it is written as
     /// the matching `LINKTYPE_` number

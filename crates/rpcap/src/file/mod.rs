@@ -23,6 +23,7 @@
 //! [pcapng]: https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-05.html
 
 mod block;
+mod encoder;
 mod error;
 mod format;
 mod linktype;
@@ -39,6 +40,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use encoder::Encoder;
 pub use error::Error;
 pub use format::Format;
 pub use loss::{Loss, Losses};

@@ -28,37 +28,15 @@ impl Resolution {
 
 impl<W: Write> Writer<W> {
     pub(super) fn new(out: W, resolution: Resolution, meta: &Meta) -> Result<Self, Error> {
-        let linktype = linktype::from_dlt(meta.linktype);
-        // The upper half of the field holds flags.
-        let linktype = u16::try_from(linktype).map_err(|_| Error::LinkType(linktype))?;
         let snaplen = meta.effective_snaplen();
+        let header = header(resolution, snaplen, meta)?;
         let mut out = BufWriter::with_capacity(BUFFER, out);
-        out.write_all(&resolution.magic().to_le_bytes())?;
-        out.write_all(&2u16.to_le_bytes())?;
-        out.write_all(&4u16.to_le_bytes())?;
-        // Time zone and accuracy, which nobody sets.
-        out.write_all(&[0; 8])?;
-        out.write_all(&snaplen.to_le_bytes())?;
-        out.write_all(&u32::from(linktype).to_le_bytes())?;
+        out.write_all(&header)?;
         Ok(Writer { out, snaplen, resolution })
     }
 
     pub(super) fn write(&mut self, record: &Record<'_>) -> io::Result<()> {
-        let timestamp = record.timestamp();
-        let nanos = (timestamp % 1_000_000_000) as u32;
-        // Unsigned in all current readers: good until 2106, then stuck.
-        let secs = u32::try_from(timestamp / 1_000_000_000).unwrap_or(u32::MAX);
-        let fraction = match self.resolution {
-            Resolution::Microseconds => nanos / 1000,
-            Resolution::Nanoseconds => nanos,
-        };
-        let (data, captured, original) = record.cut(self.snaplen);
-        let mut header = [0; 16];
-        for (field, value) in header.chunks_exact_mut(4).zip([secs, fraction, captured, original]) {
-            field.copy_from_slice(&value.to_le_bytes());
-        }
-        self.out.write_all(&header)?;
-        self.out.write_all(data)
+        packet(&mut self.out, self.resolution, self.snaplen, record)
     }
 
     pub(super) fn buffer(&mut self) -> &mut BufWriter<W> {
@@ -68,4 +46,43 @@ impl<W: Write> Writer<W> {
     pub(super) fn into_buffer(self) -> BufWriter<W> {
         self.out
     }
+}
+
+/// What a file begins with.
+pub(super) fn header(resolution: Resolution, snaplen: u32, meta: &Meta) -> Result<[u8; 24], Error> {
+    let linktype = linktype::from_dlt(meta.linktype);
+    // The upper half of the field holds flags.
+    let linktype = u16::try_from(linktype).map_err(|_| Error::LinkType(linktype))?;
+    let mut header = [0; 24];
+    header[0..4].copy_from_slice(&resolution.magic().to_le_bytes());
+    header[4..6].copy_from_slice(&2u16.to_le_bytes());
+    header[6..8].copy_from_slice(&4u16.to_le_bytes());
+    // Then time zone and accuracy, which nobody sets.
+    header[16..20].copy_from_slice(&snaplen.to_le_bytes());
+    header[20..24].copy_from_slice(&u32::from(linktype).to_le_bytes());
+    Ok(header)
+}
+
+/// Appends a packet.
+pub(super) fn packet(
+    out: &mut impl Write,
+    resolution: Resolution,
+    snaplen: u32,
+    record: &Record<'_>,
+) -> io::Result<()> {
+    let timestamp = record.timestamp();
+    let nanos = (timestamp % 1_000_000_000) as u32;
+    // Unsigned in all current readers: good until 2106, then stuck.
+    let secs = u32::try_from(timestamp / 1_000_000_000).unwrap_or(u32::MAX);
+    let fraction = match resolution {
+        Resolution::Microseconds => nanos / 1000,
+        Resolution::Nanoseconds => nanos,
+    };
+    let (data, captured, original) = record.cut(snaplen);
+    let mut header = [0; 16];
+    for (field, value) in header.chunks_exact_mut(4).zip([secs, fraction, captured, original]) {
+        field.copy_from_slice(&value.to_le_bytes());
+    }
+    out.write_all(&header)?;
+    out.write_all(data)
 }

@@ -41,6 +41,12 @@ impl Destination {
     pub fn has_files(&self) -> bool {
         matches!(self, Self::Directory(_))
     }
+
+    /// Whether it is a savefile that others read along.
+    pub fn is_stream(&self) -> bool {
+        use Destination::{Exec, PcapOverIp, PcapOverIpConnect, Pipe};
+        matches!(self, PcapOverIp(_) | PcapOverIpConnect(_) | Pipe(_) | Exec(_))
+    }
 }
 
 impl FromStr for Destination {

@@ -3,6 +3,7 @@
 mod batch;
 mod destination;
 mod files;
+mod live;
 mod open;
 mod plan;
 mod queue;
@@ -12,6 +13,7 @@ mod thread;
 pub use self::batch::Batch;
 pub use self::destination::Destination;
 pub use self::files::Files;
+pub use self::live::Live;
 pub use self::open::open;
 pub use self::plan::{OutputPlan, QUEUE};
 pub use self::queue::{Account, Begin, Outlet, Queue, Route};

@@ -1,16 +1,18 @@
 use std::io;
+use std::sync::Arc;
 
-use super::{Destination, Drain, Files, OutputPlan, Stdout};
+use super::{Destination, Drain, Files, Live, OutputPlan, Stdout};
+use crate::journal::Journal;
 
 /// What an output's thread is to drive.
-pub fn open(plan: &OutputPlan) -> io::Result<Box<dyn Drain>> {
+pub fn open(plan: &OutputPlan, journal: &Arc<Journal>) -> io::Result<Box<dyn Drain>> {
     Ok(match &plan.destination {
         Destination::Directory(directory) => Box::new(Files::open(directory, plan)?),
         Destination::StandardOutput => Box::new(Stdout::open()?),
         Destination::PcapOverIp(_)
         | Destination::PcapOverIpConnect(_)
         | Destination::Pipe(_)
-        | Destination::Exec(_) => return Err(io::ErrorKind::Unsupported.into()),
+        | Destination::Exec(_) => Box::new(Live::open(plan, journal)?),
         Destination::Interface(_) | Destination::Vxlan { .. } => {
             return Err(io::ErrorKind::Unsupported.into());
         }

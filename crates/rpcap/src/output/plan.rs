@@ -1,6 +1,8 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Destination;
+use crate::file::Format;
 
 /// Bytes that may wait for an output unless it is said.
 pub const QUEUE: u64 = 64_000_000;
@@ -24,6 +26,10 @@ pub struct OutputPlan {
     pub compress: bool,
     /// Bytes of packets that may wait for the disk.
     pub queue: u64,
+    /// How a savefile that others read along is laid out, unless it is pcapng.
+    pub format: Option<Format>,
+    /// The certificate and the key (PEM) that readers are shown.
+    pub tls: Option<(PathBuf, PathBuf)>,
 }
 
 impl OutputPlan {
@@ -38,6 +44,8 @@ impl OutputPlan {
             total_size: None,
             compress: false,
             queue: QUEUE,
+            format: None,
+            tls: None,
         }
     }
 }

@@ -17,6 +17,7 @@ use super::plan::{Plan, Wanted};
 use super::{Action, Policy, Rule};
 use crate::client::{Credentials, Transport};
 use crate::collector::tools::Tools;
+use crate::file::Format;
 use crate::output::{Destination, OutputPlan, QUEUE};
 use crate::tls::{Fingerprint, Tls, TlsOptions, Trust};
 use crate::values;
@@ -72,6 +73,17 @@ struct Output {
     total_size: Option<Spanned<String>>,
     compress: Option<Compress>,
     queue: Option<Spanned<String>>,
+    format: Option<FormatWord>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum FormatWord {
+    Pcapng,
+    Pcap,
+    PcapNanoseconds,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq)]
@@ -234,10 +246,28 @@ impl Reader<'_> {
             compress: output.compress == Some(Compress::Zstd),
             queue: self.value(&output.queue, at_least(SMALLEST_QUEUE))?.unwrap_or(QUEUE),
             name: name.clone(),
+            format: output.format.map(|word| match word {
+                FormatWord::Pcapng => Format::Pcapng,
+                FormatWord::Pcap => Format::Pcap,
+                FormatWord::PcapNanoseconds => Format::PcapNanoseconds,
+            }),
+            tls: match (output.cert, output.key) {
+                (None, None) => None,
+                (Some(cert), Some(key)) => {
+                    Some((self.directory.join(cert), self.directory.join(key)))
+                }
+                _ => return Err(wrong("cert and key, or neither")),
+            },
         };
         let rotated = plan.file_size.is_some() || plan.file_time.is_some();
         if live && (rotated || plan.total_size.is_some() || plan.compress) {
             return Err(wrong("only a directory has files to limit or to compress"));
+        }
+        if plan.format.is_some() && !plan.destination.is_stream() {
+            return Err(wrong("format is for pcap-over-ip, pcap-over-ip-connect, pipe and exec"));
+        }
+        if plan.tls.is_some() && !matches!(plan.destination, Destination::PcapOverIp(_)) {
+            return Err(wrong("cert and key are for pcap-over-ip"));
         }
         if plan.total_size.is_some() && !rotated {
             return Err(wrong("total-size needs file-size or file-time: whole files are removed"));

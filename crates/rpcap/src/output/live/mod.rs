@@ -1,0 +1,243 @@
+//! A savefile as it grows, for readers that come and go: over TCP, through a named pipe, on the
+//! standard input of a command.
+//!
+//! ```text
+//!   output's thread: Live ─▶ chunk of whole blocks ─┬▶ queue ─▶ reader's thread ─▶ socket
+//!                            header for those that  ├▶ queue ─▶ reader's thread ─▶ pipe
+//!                            come later             └▶ …
+//! ```
+//!
+//! Packets are encoded once. What finds a reader's queue full is left out for this reader, whole
+//! blocks at a time, so that its savefile stays one; it is counted and told when the reader goes.
+
+mod connect;
+#[cfg(unix)]
+mod exec;
+#[cfg(unix)]
+mod pipe;
+mod readers;
+mod server;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use self::readers::{Chunk, Readers};
+use super::{Account, Begin, Drain, OutputPlan};
+use crate::file::{Encoder, Format, Meta, Record, Summary};
+use crate::journal::Journal;
+use crate::text::harmless;
+
+/// A chunk is given on when it has so many bytes.
+const FULL: usize = 256 * 1024;
+/// How long readers may take for what they still have to get, at the end.
+const LAST: Duration = Duration::from_secs(2);
+
+/// What readers are told, when they come and go.
+pub(super) type Said = Arc<Journal>;
+
+/// A savefile that grows.
+#[derive(Debug)]
+pub struct Live {
+    readers: Arc<Readers>,
+    /// Finds readers until it is told to stop.
+    finder: Option<JoinHandle<()>>,
+    encoder: Encoder,
+    /// Blocks that are not given on yet.
+    chunk: Vec<u8>,
+    streams: HashMap<u32, Known>,
+    /// What the savefile has a description of, or has no place for. Agents come back.
+    interfaces: HashMap<Meta, Option<u32>>,
+    /// Streams that have packets in the chunk.
+    pending: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Known {
+    meta: Meta,
+    /// Its number in the savefile; `None` if that has no place for its link type.
+    interface: Option<u32>,
+    account: Arc<Account>,
+    /// Packets in the chunk.
+    pending: u64,
+    summary: Summary,
+}
+
+impl Live {
+    /// Waits for readers as the plan says.
+    pub fn open(plan: &OutputPlan, journal: &Said) -> io::Result<Self> {
+        let encoder = Encoder::new(plan.format.unwrap_or(Format::Pcapng));
+        let readers = Arc::new(Readers::new(plan.name.clone(), Arc::clone(journal)));
+        readers.add_to_header(&encoder.start());
+        let finder = self::find(plan, &readers)?;
+        Ok(Self {
+            readers,
+            finder: Some(finder),
+            encoder,
+            chunk: Vec::with_capacity(FULL),
+            streams: HashMap::new(),
+            interfaces: HashMap::new(),
+            pending: Vec::new(),
+        })
+    }
+
+    /// The number of a new interface in the savefile, if that has a place for it.
+    fn add(&mut self, meta: &Meta) -> Option<u32> {
+        match self.encoder.add(meta) {
+            Ok((number, block)) => {
+                self.readers.add_to_header(&block);
+                Some(number)
+            }
+            Err(error) => {
+                let interface = harmless(meta.interface.as_bytes());
+                let consequence = "its packets are counted as not written";
+                self.readers.warn(&format!("{interface}: {error}; {consequence}"));
+                None
+            }
+        }
+    }
+
+    /// Gives on what was gathered.
+    fn flush(&mut self) {
+        if self.chunk.is_empty() {
+            return;
+        }
+        let mut packets = 0;
+        for stream in &self.pending {
+            packets += self.streams.get(stream).map_or(0, |known| known.pending);
+        }
+        let bytes = std::mem::replace(&mut self.chunk, Vec::with_capacity(FULL));
+        let taken = self.readers.give(Chunk { bytes, packets });
+        for stream in self.pending.drain(..) {
+            if let Some(known) = self.streams.get_mut(&stream) {
+                let pending = std::mem::take(&mut known.pending);
+                let account = &known.account;
+                let count = if taken { &account.written } else { &account.unwritten };
+                count.fetch_add(pending, Relaxed);
+            }
+        }
+    }
+}
+
+impl Drain for Live {
+    fn begin(&mut self, begin: Begin) {
+        let Begin { stream, meta, account, .. } = begin;
+        if self.streams.get(&stream).is_some_and(|known| known.meta == meta) {
+            return;
+        }
+        // Its packets in the chunk are of the interface that it was.
+        self.flush();
+        let interface = match self.interfaces.get(&meta) {
+            Some(known) => *known,
+            None => {
+                let interface = self.add(&meta);
+                self.interfaces.insert(meta.clone(), interface);
+                interface
+            }
+        };
+        let known = Known { meta, interface, account, pending: 0, summary: Summary::default() };
+        self.streams.insert(stream, known);
+    }
+
+    fn packet(&mut self, stream: u32, record: &Record<'_>) {
+        let Some(known) = self.streams.get_mut(&stream) else { return };
+        let Some(interface) = known.interface else {
+            known.account.unwritten.fetch_add(1, Relaxed);
+            return;
+        };
+        self.encoder.packet(&mut self.chunk, interface, record);
+        if known.pending == 0 {
+            self.pending.push(stream);
+        }
+        known.pending += 1;
+        if self.chunk.len() >= FULL {
+            self.flush();
+        }
+    }
+
+    fn summary(&mut self, stream: u32, summary: Summary) {
+        if let Some(known) = self.streams.get_mut(&stream) {
+            known.summary = summary;
+        }
+    }
+
+    fn end(&mut self, stream: u32) {
+        if let Some(known) = self.streams.get(&stream)
+            && let Some(interface) = known.interface
+        {
+            self.encoder.summary(&mut self.chunk, interface, &known.summary);
+        }
+    }
+
+    fn tick(&mut self, _: &Journal) {}
+
+    fn pause(&mut self, _: &Journal) {
+        self.flush();
+    }
+
+    fn finish(&mut self, _: &Journal) {
+        self.flush();
+        self.readers.finish(Instant::now() + LAST);
+        if let Some(finder) = self.finder.take() {
+            // If it panicked, that was said.
+            let _ = finder.join();
+        }
+    }
+}
+
+/// Starts what finds readers.
+fn find(plan: &OutputPlan, readers: &Arc<Readers>) -> io::Result<JoinHandle<()>> {
+    use super::Destination::{Exec, PcapOverIp, PcapOverIpConnect, Pipe};
+    match &plan.destination {
+        PcapOverIp(address) => server::start(*address, plan.tls.as_ref(), readers),
+        PcapOverIpConnect(place) => connect::start(place, readers),
+        #[cfg(unix)]
+        Pipe(path) => pipe::start(path, readers),
+        #[cfg(unix)]
+        Exec(command) => exec::start(command, readers),
+        _ => Err(io::Error::other("only on Unix")),
+    }
+}
+
+/// A thread for those who find readers, and for readers.
+fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("live".to_owned()).spawn(work)
+}
+
+/// A reader whose host is gone is noticed, even if nothing is captured.
+fn keep_alive(stream: &std::net::TcpStream) -> io::Result<()> {
+    let socket = socket2::SockRef::from(stream);
+    let idle = socket2::TcpKeepalive::new().with_time(Duration::from_secs(30));
+    socket.set_tcp_keepalive(&idle)
+}
+
+/// Pauses between tries, longer and longer.
+#[derive(Debug, Default)]
+struct Pauses(u32);
+
+impl Pauses {
+    /// Whether nothing was tried in vain yet.
+    fn is_first(&self) -> bool {
+        self.0 == 0
+    }
+
+    /// What was tried then has worked; if it did so for a while, the next pause is a short one.
+    fn after(&mut self, start: Instant) {
+        if start.elapsed() > Duration::from_secs(10) {
+            self.0 = 0;
+        }
+    }
+
+    /// The next: a fifth of a second, then more, up to half a minute.
+    fn next(&mut self) -> Duration {
+        let pause = Duration::from_millis(200) * 2u32.pow(self.0.min(8));
+        self.0 += 1;
+        pause.min(Duration::from_secs(30))
+    }
+}
