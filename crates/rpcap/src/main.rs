@@ -3,7 +3,6 @@
 mod cli;
 mod commands;
 mod exit;
-#[cfg_attr(windows, path = "interrupt_windows.rs")]
 mod interrupt;
 mod say;
 
