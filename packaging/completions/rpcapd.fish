@@ -32,7 +32,7 @@ complete -c rpcapd -n "__fish_rpcapd_needs_command" -s l -l allow -d 'Hosts that
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l tls-cert -d 'The certificate that clients are shown (PEM), with those that vouch for it behind it' -r -F
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l tls-key -d 'The certificate\'s key (PEM). Only its owner and group may be able to read it' -r -F
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l tls-client-ca -d 'Let in only clients that have a certificate which one in this file (PEM) vouches for' -r -F
-complete -c rpcapd -n "__fish_rpcapd_needs_command" -l users -d 'Let in those that this file names, with their passwords, or with certificates that --tls-client-ca takes (rpcapd user add). Only its owner may be able to read it' -r -F
+complete -c rpcapd -n "__fish_rpcapd_needs_command" -l users -d 'Let in those that this file names, with their passwords, or with certificates that --tls-client-ca takes (rpcapd user add). Only its owner may be able to read it, or, if that is root, the daemon\'s group' -r -F
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l pam-users -d 'Accounts that --pam lets in, separated by commas. Root has to be named' -r
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l pam-groups -d 'Groups whose members --pam lets in, separated by commas' -r
 complete -c rpcapd -n "__fish_rpcapd_needs_command" -l pam-service -d 'The service of --pam: a file in /etc/pam.d' -r
@@ -111,7 +111,7 @@ complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -s l -l allo
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l tls-cert -d 'The certificate that clients are shown (PEM), with those that vouch for it behind it' -r -F
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l tls-key -d 'The certificate\'s key (PEM). Only its owner and group may be able to read it' -r -F
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l tls-client-ca -d 'Let in only clients that have a certificate which one in this file (PEM) vouches for' -r -F
-complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l users -d 'Let in those that this file names, with their passwords, or with certificates that --tls-client-ca takes (rpcapd user add). Only its owner may be able to read it' -r -F
+complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l users -d 'Let in those that this file names, with their passwords, or with certificates that --tls-client-ca takes (rpcapd user add). Only its owner may be able to read it, or, if that is root, the daemon\'s group' -r -F
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l pam-users -d 'Accounts that --pam lets in, separated by commas. Root has to be named' -r
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l pam-groups -d 'Groups whose members --pam lets in, separated by commas' -r
 complete -c rpcapd -n "__fish_rpcapd_using_subcommand print-config" -l pam-service -d 'The service of --pam: a file in /etc/pam.d' -r

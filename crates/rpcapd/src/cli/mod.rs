@@ -4,7 +4,7 @@ mod help;
 mod values;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -164,7 +164,8 @@ pub struct Cli {
     pub tls_client_ca: Option<PathBuf>,
 
     /// Let in those that this file names, with their passwords, or with certificates that
-    /// --tls-client-ca takes (rpcapd user add). Only its owner may be able to read it
+    /// --tls-client-ca takes (rpcapd user add). Only its owner may be able to read it, or, if that is
+    /// root, the daemon's group
     #[arg(long, value_name = "FILE")]
     pub users: Option<PathBuf>,
 

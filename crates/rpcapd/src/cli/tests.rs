@@ -8,7 +8,7 @@ fn the_definition_is_sound() {
 
 /// `RPCAP_BLESS=1` writes what is made of the definition instead of comparing it.
 #[cfg(unix)]
-fn kept(path: &str, made: &[u8]) {
+pub(crate) fn kept(path: &str, made: &[u8]) {
     let path = format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("RPCAP_BLESS").is_some() {
         std::fs::write(path, made).unwrap();

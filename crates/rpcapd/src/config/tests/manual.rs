@@ -1,14 +1,12 @@
 //! The manual pages of the files, made of the definition of the options.
 
-use std::fs;
-use std::path::Path;
-
 use clap::Arg;
 use roff::{Inline, Roff, bold, italic, roman};
 
 use super::super::ini::{self, KEYS};
 use super::super::options::{Kind, Options};
 use super::super::toml::{PEER_KEYS, PEER_OPTIONS};
+use crate::cli::tests::kept;
 
 const DESCRIPTION: [&str; 5] = [
     "rpcapd.toml tells rpcapd(8) what its command line can tell as well. rpcapd reads it with -f \
@@ -66,19 +64,10 @@ const INI_KEYS: [(&str, &str, &str); 4] = [
     ("UserName", "NAME", "As user."),
 ];
 
-/// `RPCAP_BLESS=1` writes the pages instead of comparing it.
 #[test]
 fn the_manual_pages_say_what_the_options_are() {
     for (name, page) in [("rpcapd.toml.5", toml_page()), ("rpcapd.ini.5", ini_page())] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/man").join(name);
-        if std::env::var_os("RPCAP_BLESS").is_some() {
-            fs::write(path, page).unwrap();
-        } else {
-            assert!(
-                fs::read_to_string(path).is_ok_and(|kept| kept == page),
-                "docs/man/{name} is out of date: run this test with RPCAP_BLESS=1"
-            );
-        }
+        kept(&format!("docs/man/{name}"), page.as_bytes());
     }
 }
 
