@@ -29,7 +29,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use self::readers::{Chunk, Readers};
-use super::{Account, Begin, Drain, OutputPlan};
+use super::{Account, Begin, Destination, Drain, OutputPlan};
 use crate::file::{Encoder, Format, Meta, Record, Summary};
 use crate::journal::Journal;
 use crate::text::harmless;
@@ -193,14 +193,13 @@ impl Drain for Live {
 
 /// Starts what finds readers.
 fn find(plan: &OutputPlan, readers: &Arc<Readers>) -> io::Result<JoinHandle<()>> {
-    use super::Destination::{Exec, PcapOverIp, PcapOverIpConnect, Pipe};
     match &plan.destination {
-        PcapOverIp(address) => server::start(*address, plan.tls.as_ref(), readers),
-        PcapOverIpConnect(place) => connect::start(place, readers),
+        Destination::PcapOverIp(address) => server::start(*address, plan.tls.as_ref(), readers),
+        Destination::PcapOverIpConnect(place) => connect::start(place, readers),
         #[cfg(unix)]
-        Pipe(path) => pipe::start(path, readers),
+        Destination::Pipe(path) => pipe::start(path, readers),
         #[cfg(unix)]
-        Exec(command) => exec::start(command, readers),
+        Destination::Exec(command) => exec::start(command, readers),
         _ => Err(io::Error::other("only on Unix")),
     }
 }
