@@ -133,7 +133,7 @@ impl Listener {
         let plain = files.iter().filter(|f| f.extension().is_some_and(|e| e == "pcapng"));
         let packets = plain.flat_map(|file| savefile::read(file).packets).collect();
         let totals = Account::parse(&self.process.wait_for_line("connections="));
-        Collected { accounts, totals, packets, files }
+        Collected { accounts, totals, packets, files, said }
     }
 }
 
@@ -148,6 +148,8 @@ pub struct Collected {
     pub packets: Vec<Packet>,
     /// The files, in the order of their names.
     pub files: Vec<PathBuf>,
+    /// Everything that was said.
+    pub said: String,
 }
 
 /// A ledger of one agent's interface.

@@ -39,10 +39,12 @@ pub fn read(path: &Path) -> Savefile {
 
 /// The packets so far in a file that is being written, or is not there yet.
 pub fn read_so_far(path: &Path) -> Vec<Packet> {
-    match fs::read(path) {
-        Ok(bytes) if bytes.len() >= 24 => parse(&bytes).0.packets,
-        _ => Vec::new(),
-    }
+    fs::read(path).map_or(Vec::new(), |bytes| packets_so_far(&bytes))
+}
+
+/// The packets so far in what came of a file.
+pub fn packets_so_far(bytes: &[u8]) -> Vec<Packet> {
+    if bytes.len() >= 24 { parse(bytes).0.packets } else { Vec::new() }
 }
 
 struct Bytes<'a> {
