@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use rpcap::output::Destination;
+use rpcap::repair::Repair;
 use rpcap::tls::Fingerprint;
 use rpcap::url::Url;
 use rpcap::values;
@@ -73,6 +74,12 @@ pub(crate) struct Capture {
     /// exec:COMMAND (its standard input), vxlan:HOST[,vni=N], directory:DIR; may be repeated
     #[arg(long, value_name = "KIND:PLACE")]
     pub(crate) to: Vec<Destination>,
+
+    /// Make packets what they are on the wire: checksums that the sender left to its card, segments
+    /// of those that are larger than the MTU [default: none, and checksums,segments for --to
+    /// interface:NAME]
+    #[arg(long, value_name = "checksums,segments[=MTU]")]
+    pub(crate) repair: Option<Repair>,
 
     /// Most bytes of a packet
     #[arg(short, long, value_name = "BYTES", default_value_t = SNAPLEN_MAX,

@@ -8,6 +8,7 @@ use rpcap_proto::wire::PacketHeader;
 
 use crate::file::{Losses, Record, Writer};
 use crate::print;
+use crate::repair::{Repair, Repairer};
 use crate::sink::Sink;
 
 /// Something that packets can be written to.
@@ -64,13 +65,20 @@ pub struct Keeper<O> {
     limit: Option<u64>,
     kept: u64,
     losses: Losses,
+    /// What is done with packets of this link type before they are written.
+    repairer: Option<(Repairer, u32)>,
     error: Option<io::Error>,
 }
 
 impl<O: Output> Keeper<O> {
     /// Keeps `limit` packets, or all.
     pub fn new(output: O, limit: Option<u64>) -> Self {
-        Self { output, limit, kept: 0, losses: Losses::default(), error: None }
+        Self { output, limit, kept: 0, losses: Losses::default(), repairer: None, error: None }
+    }
+
+    /// Repairs packets of this link type, from now on.
+    pub fn repair(&mut self, repair: Repair, linktype: u32) {
+        self.repairer = (!repair.is_none()).then(|| (Repairer::new(repair), linktype));
     }
 
     /// Packets kept.
@@ -98,7 +106,19 @@ impl<O: Output> Keeper<O> {
 impl<O: Output> Sink for Keeper<O> {
     fn packet(&mut self, header: &PacketHeader, data: &[u8]) -> ControlFlow<()> {
         let loss = self.losses.before(header.npkt, || 0);
-        let result = self.output.write(&Record { loss, ..Record::from_packet(header, data) });
+        let record = Record { loss, ..Record::from_packet(header, data) };
+        let result = match &mut self.repairer {
+            None => self.output.write(&record),
+            Some((repairer, linktype)) => {
+                let (output, mut result) = (&mut self.output, Ok(()));
+                repairer.packet(*linktype, &record, &mut |record| {
+                    if result.is_ok() {
+                        result = output.write(record);
+                    }
+                });
+                result
+            }
+        };
         self.kept += u64::from(result.is_ok());
         self.done(result)
     }

@@ -9,6 +9,7 @@
 //! * [`output`]: where packets go, each place with a queue and a thread of its own.
 //! * [`extcap`]: what Wireshark asks of programs that capture for it.
 //! * [`tls`]: which daemons are trusted, where connections are encrypted.
+//! * [`repair`]: checksums and segments as the wire has them.
 //! * [`ledger`]: what became of every packet.
 //! * [`keeper`], [`mod@file`], [`mod@print`]: what packets are turned into.
 //!
@@ -29,6 +30,7 @@ pub mod linktype;
 mod locked;
 pub mod output;
 pub mod print;
+pub mod repair;
 pub mod running;
 pub mod sink;
 mod stream;

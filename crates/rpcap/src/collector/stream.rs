@@ -161,7 +161,7 @@ pub struct Stream {
 
 /// What an output did with a stream's packets.
 ///
-/// given = written + not written + overflowed + those still on their way
+/// given + split = written + not written + overflowed + those still on their way
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Fate {
@@ -169,6 +169,8 @@ pub struct Fate {
     pub output: String,
     /// Packets that came while they were for this output.
     pub given: u64,
+    /// Segments that packets were split into, beyond the first of each.
+    pub split: u64,
     /// Packets in the output.
     pub written: u64,
     /// Packets that the output did not take.
@@ -217,6 +219,7 @@ impl Stream {
             Fate {
                 output: output.clone(),
                 given: account.given.load(Relaxed) + if runs { running } else { 0 },
+                split: account.split.load(Relaxed),
                 written: account.written.load(Relaxed),
                 not_written: account.unwritten.load(Relaxed),
                 overflowed: account.overflowed.load(Relaxed),
@@ -292,7 +295,8 @@ impl Stream {
     /// The ledger as one line.
     pub fn ledger_line(&self) -> String {
         let (t, fates) = (self.totals(), self.fates());
-        let here = fates.iter().all(|f| f.given == f.written + f.not_written + f.overflowed);
+        let here =
+            fates.iter().all(|f| f.given + f.split == f.written + f.not_written + f.overflowed);
         let sum = |of: fn(&Fate) -> u64| fates.iter().map(of).sum::<u64>();
         let (written, unwritten, overflowed) =
             (sum(|f| f.written), sum(|f| f.not_written), sum(|f| f.overflowed));
@@ -331,9 +335,9 @@ impl Stream {
 fn each(fates: &[Fate]) -> String {
     let mut text = String::new();
     for f in fates.iter().filter(|_| fates.len() > 1) {
-        let Fate { output, given, written, not_written, overflowed } = f;
+        let Fate { output, given, split, written, not_written, overflowed } = f;
         text.push_str(&format!(
-            "\n  output={output} given={given} written={written} not-written={not_written} \
+            "\n  output={output} given={given} split={split} written={written} not-written={not_written} \
              overflowed={overflowed}"
         ));
     }

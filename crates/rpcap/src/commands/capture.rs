@@ -56,8 +56,11 @@ pub(crate) fn run(args: &Capture) -> anyhow::Result<()> {
         ..Meta::default()
     };
     // Before the capture starts: nothing is captured that cannot be kept.
-    let live = Live::start(&args.to)?;
-    let keeper = Keeper::new(open_output(args, &meta)?, args.count);
+    let live = Live::start(&args.to, args.repair)?;
+    let mut keeper = Keeper::new(open_output(args, &meta)?, args.count);
+    if let Some(repair) = args.repair {
+        keeper.repair(repair, dlt);
+    }
     live.begin(device, &meta);
     let sink = Both { keeper, live: live.outlet() };
     let started = SystemTime::now();

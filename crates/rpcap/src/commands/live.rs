@@ -11,6 +11,7 @@ use rpcap::file::{Meta, Summary};
 use rpcap::journal::Journal;
 use rpcap::keeper::{self, Keeper};
 use rpcap::output::{self, Account, Begin, Destination, Outlet, Output, OutputPlan, Route};
+use rpcap::repair::Repair;
 use rpcap::sink::Sink;
 use rpcap::text::Count;
 use rpcap_proto::wire::PacketHeader;
@@ -34,14 +35,15 @@ struct Running {
 
 impl Live {
     /// Starts them, or none.
-    pub(super) fn start(to: &[Destination]) -> anyhow::Result<Self> {
+    pub(super) fn start(to: &[Destination], repair: Option<Repair>) -> anyhow::Result<Self> {
         let journal = Arc::new(Journal::default());
         let mut outputs = Vec::new();
         for (n, destination) in to.iter().enumerate() {
             if to[..n].contains(destination) {
                 bail!("--to {destination} is given twice");
             }
-            let plan = OutputPlan::live(destination.to_string(), destination.clone());
+            let usual = OutputPlan::live(destination.to_string(), destination.clone());
+            let plan = OutputPlan { repair: repair.unwrap_or(usual.repair), ..usual };
             let plan = Arc::new(plan);
             let failed = |e| Failure::Output(format!("to {destination}"), e);
             let drain = output::open(&plan, &journal).map_err(failed)?;
@@ -82,9 +84,13 @@ impl Live {
             let _ = thread.join();
             let counts = [&account.written, &account.unwritten, &account.overflowed];
             let [written, unwritten, overflowed] = counts.map(|count| Count(count.load(Relaxed)));
+            let split = match account.split.load(Relaxed) {
+                0 => String::new(),
+                n => format!(" + {} more segments", Count(n)),
+            };
             let _ = write!(
                 text,
-                "\nto {name}: {} = {written} taken + {unwritten} not taken + {overflowed} too many \
+                "\nto {name}: {}{split} = {written} taken + {unwritten} not taken + {overflowed} too many \
                  at once",
                 Count(given)
             );

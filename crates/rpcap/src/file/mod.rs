@@ -45,7 +45,7 @@ pub use error::Error;
 pub use format::Format;
 pub use loss::{Loss, Losses};
 pub use meta::Meta;
-pub use record::Record;
+pub use record::{Checksum, Record};
 pub use stream::Stream;
 pub use summary::{Summary, nanos};
 pub use writer::Writer;

@@ -2,6 +2,18 @@ use rpcap_proto::wire::PacketHeader;
 
 use super::Loss;
 
+/// Whether the checksum of TCP or UDP in a packet is what goes over the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Checksum {
+    /// Nobody said.
+    #[default]
+    Unknown,
+    /// It is.
+    Ready,
+    /// The sender left it to its network card, behind the place where packets are captured.
+    NotReady,
+}
+
 /// A captured packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Record<'a> {
@@ -15,6 +27,8 @@ pub struct Record<'a> {
     pub data: &'a [u8],
     /// What is missing in front of it (`epb_dropcount`, and a comment)
     pub loss: Option<Loss>,
+    /// Whether its checksum is there yet
+    pub checksum: Checksum,
 }
 
 impl<'a> Record<'a> {
@@ -28,6 +42,7 @@ impl<'a> Record<'a> {
             len: header.len.max(header.caplen),
             data,
             loss: None,
+            checksum: Checksum::Unknown,
         }
     }
 

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::Destination;
 use crate::file::Format;
+use crate::repair::Repair;
 
 /// Bytes that may wait for an output unless it is said.
 pub const QUEUE: u64 = 64_000_000;
@@ -28,14 +29,18 @@ pub struct OutputPlan {
     pub queue: u64,
     /// How a savefile that others read along is laid out, unless it is pcapng.
     pub format: Option<Format>,
+    /// What is repaired in packets before they go there.
+    pub repair: Repair,
     /// The certificate and the key (PEM) that readers are shown.
     pub tls: Option<(PathBuf, PathBuf)>,
 }
 
 impl OutputPlan {
-    /// Everything into this place, as it comes.
+    /// Everything into this place; repaired only if it is an interface, from which nobody takes
+    /// packets otherwise.
     pub fn live(name: String, destination: Destination) -> Self {
         Self {
+            repair: Self::usual_repair(&destination),
             name,
             merged: true,
             destination,
@@ -46,6 +51,14 @@ impl OutputPlan {
             queue: QUEUE,
             format: None,
             tls: None,
+        }
+    }
+
+    /// What is repaired unless it is said.
+    pub fn usual_repair(destination: &Destination) -> Repair {
+        match destination {
+            Destination::Interface(_) => Repair::ALL,
+            _ => Repair::default(),
         }
     }
 }

@@ -16,7 +16,7 @@ const SPARE: usize = 16;
 
 /// What became of a stream's packets after they had been received.
 ///
-/// given = written + not written + overflowed + those still on their way
+/// given + split = written + not written + overflowed + those still on their way
 #[derive(Debug, Default)]
 pub struct Account {
     /// Packets in the output.
@@ -25,6 +25,8 @@ pub struct Account {
     pub unwritten: AtomicU64,
     /// Packets that found the queue to the output full.
     pub overflowed: AtomicU64,
+    /// Segments that packets were split into, beyond the first of each.
+    pub split: AtomicU64,
     /// Packets that the sender's kernel dropped, as far as the output was told.
     pub dropped: AtomicU64,
     /// Packets that were for the output, of the captures that are over.

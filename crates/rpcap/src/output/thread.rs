@@ -11,6 +11,7 @@ use crate::file::{Loss, Losses, Record, Summary};
 use crate::journal::Journal;
 use crate::locked::lock;
 use crate::output::OutputPlan;
+use crate::repair::{Repair, Repairer};
 
 /// How often an output that has nothing to do looks at the clock.
 const IDLE: Duration = Duration::from_millis(500);
@@ -32,10 +33,10 @@ impl Output {
         journal: Arc<Journal>,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let queue = Arc::new(Queue::new(plan.queue));
-        let taken = Arc::clone(&queue);
+        let (taken, repair) = (Arc::clone(&queue), plan.repair);
         let thread = std::thread::Builder::new()
             .name("write".to_owned())
-            .spawn(move || run(drain, &taken, &journal))?;
+            .spawn(move || run(drain, repair, &taken, &journal))?;
         Ok((Self { plan, queue }, thread))
     }
 }
@@ -50,25 +51,40 @@ impl Drop for Output {
 #[derive(Debug, Default)]
 struct Watched {
     streams: HashMap<u32, usize>,
-    losses: Vec<(Losses, Arc<Account>)>,
+    known: Vec<Known>,
     /// Places of streams that are over.
     free: Vec<usize>,
     /// The stream of the last packet: they come in runs.
     last: Option<(u32, usize)>,
 }
 
+#[derive(Debug)]
+struct Known {
+    linktype: u32,
+    losses: Losses,
+    account: Arc<Account>,
+}
+
+impl Known {
+    #[inline]
+    fn before(&mut self, number: u32) -> Option<Loss> {
+        self.losses.before(number, || self.account.overflowed.load(Relaxed))
+    }
+}
+
 impl Watched {
     fn begin(&mut self, begin: &Begin) {
         let account = Arc::clone(&begin.account);
-        let losses = (Losses::since(account.overflowed.load(Relaxed)), account);
+        let losses = Losses::since(account.overflowed.load(Relaxed));
+        let known = Known { linktype: begin.meta.linktype, losses, account };
         let at = match self.streams.get(&begin.stream).copied().or_else(|| self.free.pop()) {
             Some(at) => {
-                self.losses[at] = losses;
+                self.known[at] = known;
                 at
             }
             None => {
-                self.losses.push(losses);
-                self.losses.len() - 1
+                self.known.push(known);
+                self.known.len() - 1
             }
         };
         self.streams.insert(begin.stream, at);
@@ -77,7 +93,7 @@ impl Watched {
 
     fn summary(&mut self, stream: u32, summary: &Summary) {
         if let (Some(at), Some(dropped)) = (self.streams.get(&stream), summary.os_dropped) {
-            let (losses, account) = &mut self.losses[*at];
+            let Known { losses, account, .. } = &mut self.known[*at];
             losses.dropped(dropped.saturating_sub(account.dropped.swap(dropped, Relaxed)));
         }
     }
@@ -88,14 +104,13 @@ impl Watched {
     }
 
     #[inline]
-    fn before(&mut self, stream: u32, number: u32) -> Option<Loss> {
+    fn stream(&mut self, stream: u32) -> Option<&mut Known> {
         let at = match self.last {
             Some((last, at)) if last == stream => at,
             _ => *self.streams.get(&stream)?,
         };
         self.last = Some((stream, at));
-        let (losses, account) = &mut self.losses[at];
-        losses.before(number, || account.overflowed.load(Relaxed))
+        self.known.get_mut(at)
     }
 }
 
@@ -133,9 +148,10 @@ impl Drop for Way {
     }
 }
 
-fn run(mut drain: Box<dyn Drain>, queue: &Queue, journal: &Journal) {
+fn run(mut drain: Box<dyn Drain>, repair: Repair, queue: &Queue, journal: &Journal) {
     let mut wait = IDLE;
     let mut watched = Watched::default();
+    let mut repairer = (!repair.is_none()).then(|| Repairer::new(repair));
     loop {
         match queue.take(wait) {
             None => {
@@ -148,8 +164,22 @@ fn run(mut drain: Box<dyn Drain>, queue: &Queue, journal: &Journal) {
             }
             Some(Message::Packets(batch)) => {
                 for (stream, header, data) in batch.iter() {
-                    let loss = watched.before(stream, header.npkt);
-                    drain.packet(stream, &Record { loss, ..Record::from_packet(&header, data) });
+                    let Some(known) = watched.stream(stream) else { continue };
+                    let loss = known.before(header.npkt);
+                    let record = Record { loss, ..Record::from_packet(&header, data) };
+                    match &mut repairer {
+                        None => drain.packet(stream, &record),
+                        Some(repairer) => {
+                            let mut segments = 0;
+                            repairer.packet(known.linktype, &record, &mut |record| {
+                                segments += 1;
+                                drain.packet(stream, record);
+                            });
+                            if segments > 1 {
+                                known.account.split.fetch_add(segments - 1, Relaxed);
+                            }
+                        }
+                    }
                 }
                 queue.give_back(batch);
                 drain.tick(journal);

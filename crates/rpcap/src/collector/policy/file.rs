@@ -74,6 +74,7 @@ struct Output {
     compress: Option<Compress>,
     queue: Option<Spanned<String>>,
     format: Option<FormatWord>,
+    repair: Option<Spanned<String>>,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
 }
@@ -237,15 +238,18 @@ impl Reader<'_> {
                 n => Ok(n),
             }
         };
+        let repair = self.value(&output.repair, str::parse)?;
+        let repair = repair.unwrap_or_else(|| OutputPlan::usual_repair(&destination));
         let plan = OutputPlan {
-            destination,
             merged: live || output.merged == Some(true),
             file_size: self.value(&output.file_size, at_least(SMALLEST_FILE))?,
             file_time: self.value(&output.file_time, values::time)?,
             total_size: self.value(&output.total_size, at_least(SMALLEST_FILE))?,
             compress: output.compress == Some(Compress::Zstd),
             queue: self.value(&output.queue, at_least(SMALLEST_QUEUE))?.unwrap_or(QUEUE),
+            destination,
             name: name.clone(),
+            repair,
             format: output.format.map(|word| match word {
                 FormatWord::Pcapng => Format::Pcapng,
                 FormatWord::Pcap => Format::Pcap,

@@ -256,6 +256,7 @@ proptest! {
                 len: data.len() as u32 + u32::from(more),
                 data,
                 loss: (*nanos % 3 == 0).then(|| Loss { network: 1, queue: 2, kernel: more.into() }),
+                ..Record::default()
             })
             .collect();
         let bytes = savefile(Format::Pcapng, &meta(), &records, &Summary::default());

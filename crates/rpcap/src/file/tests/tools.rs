@@ -68,6 +68,7 @@ fn sample(name: &str, format: Format) -> Temporary {
             len: (data.len() as u32 + 4).min(MAX_SNAPLEN),
             data,
             loss: (at == 2).then_some(Loss { network: 37, queue: 0, kernel: 4 }),
+            ..Record::default()
         })
         .collect();
     let summary = Summary {
