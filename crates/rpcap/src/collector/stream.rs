@@ -6,7 +6,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
+use tokio::sync::watch;
+
 use super::flow::Flow;
+use super::policy::Plan;
 use crate::data::Received;
 use crate::file::{Summary, nanos};
 use crate::ledger::{DaemonCounts, Ledger, Told, Verdict};
@@ -43,6 +46,8 @@ pub enum Phase {
     Capturing,
     /// The agent is connected, but nothing can be captured now.
     Waiting,
+    /// The agent is connected, and an operator wants nothing captured.
+    Stopped,
     /// The agent has gone.
     Gone,
 }
@@ -136,6 +141,8 @@ pub struct Live {
     pub told: Option<DaemonCounts>,
     /// The captures that are over.
     pub past: Totals,
+    /// What the policy wants of it, and by which rule.
+    pub wanted: Option<(Arc<Plan>, String)>,
 }
 
 /// An interface of an agent.
@@ -154,6 +161,8 @@ pub struct Stream {
     /// Since when it is known.
     pub first_seen: SystemTime,
     live: Mutex<Live>,
+    /// Whether an operator wants nothing captured, whatever the policy says.
+    stopped: watch::Sender<bool>,
 }
 
 impl Stream {
@@ -167,10 +176,28 @@ impl Stream {
             flow: None,
             told: None,
             past: Totals::default(),
+            wanted: None,
         };
         let label = label(&host, &key);
         let (account, first_seen) = (Arc::default(), SystemTime::now());
-        Self { id, key, host, label, account, first_seen, live: Mutex::new(live) }
+        let (live, stopped) = (Mutex::new(live), watch::Sender::new(false));
+        Self { id, key, host, label, account, first_seen, live, stopped }
+    }
+
+    /// Says whether anything is to be captured; `false` if that was said before.
+    pub fn stop(&self, stop: bool) -> bool {
+        self.stopped.send_if_modified(|stopped| std::mem::replace(stopped, stop) != stop)
+    }
+
+    /// Whether an operator wants nothing captured. It stays so when the agent comes back.
+    pub fn is_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
+
+    /// Waits until an operator wants it so.
+    pub async fn until_stopped(&self, wanted: bool) {
+        // The sender lives as long as this value.
+        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped == wanted).await;
     }
 
     /// What changes.

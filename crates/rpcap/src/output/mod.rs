@@ -5,6 +5,7 @@ mod files;
 mod plan;
 mod queue;
 mod stdout;
+mod tap;
 mod thread;
 
 pub use self::batch::Batch;
@@ -12,6 +13,7 @@ pub use self::files::Files;
 pub use self::plan::{Destination, OutputPlan};
 pub use self::queue::{Account, Begin, Outlet, Queue};
 pub use self::stdout::Stdout;
+pub use self::tap::{Tapped, Tapping, Taps};
 pub use self::thread::Output;
 use crate::file::{Record, Summary};
 use crate::journal::Journal;

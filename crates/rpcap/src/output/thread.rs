@@ -4,7 +4,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::queue::Message;
-use super::{Drain, Outlet, Queue};
+use super::{Drain, Outlet, Queue, Taps};
 use crate::file::Record;
 use crate::journal::Journal;
 use crate::locked::lock;
@@ -22,6 +22,8 @@ pub struct Output {
     pub queue: Arc<Queue>,
     /// The way into it of all those who receive by TCP.
     pub outlet: Arc<Mutex<Outlet>>,
+    /// Where others get copies of what it is given.
+    pub taps: Arc<Taps>,
 }
 
 impl Output {
@@ -33,11 +35,13 @@ impl Output {
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let queue = Arc::new(Queue::new(plan.queue));
         let taken = Arc::clone(&queue);
+        let taps = Arc::<Taps>::default();
+        let tapped = Arc::clone(&taps);
         let thread = std::thread::Builder::new()
             .name("write".to_owned())
-            .spawn(move || run(drain, &taken, &journal))?;
+            .spawn(move || run(drain, &taken, &tapped, &journal))?;
         let outlet = Arc::new(Mutex::new(Outlet::new(Arc::clone(&queue))));
-        Ok((Self { plan, queue, outlet }, thread))
+        Ok((Self { plan, queue, outlet, taps }, thread))
     }
 
     /// Gives on what came by TCP.
@@ -53,7 +57,7 @@ impl Drop for Output {
     }
 }
 
-fn run(mut drain: Box<dyn Drain>, queue: &Queue, journal: &Journal) {
+fn run(mut drain: Box<dyn Drain>, queue: &Queue, taps: &Taps, journal: &Journal) {
     let mut wait = IDLE;
     loop {
         match queue.take(wait) {
@@ -61,18 +65,25 @@ fn run(mut drain: Box<dyn Drain>, queue: &Queue, journal: &Journal) {
                 drain.pause(journal);
                 wait = IDLE;
             }
-            Some(Message::Begin(begin)) => drain.begin(begin),
+            Some(Message::Begin(begin)) => {
+                taps.begin(begin.stream, &begin.meta);
+                drain.begin(begin);
+            }
             Some(Message::Packets(batch)) => {
                 for (stream, header, data) in batch.iter() {
                     drain.packet(stream, &Record::from_packet(&header, data));
                 }
+                taps.packets(&batch);
                 queue.give_back(batch);
                 drain.tick(journal);
                 // Whether that was all, for now.
                 wait = Duration::ZERO;
             }
             Some(Message::Summary(stream, summary)) => drain.summary(stream, *summary),
-            Some(Message::End(stream)) => drain.end(stream),
+            Some(Message::End(stream)) => {
+                taps.end(stream);
+                drain.end(stream);
+            }
             Some(Message::Finish) => {
                 drain.finish(journal);
                 return;

@@ -20,6 +20,7 @@ use crate::collector::tools::Tools;
 use crate::output::{Destination, OutputPlan};
 use crate::tls::{Fingerprint, Tls, TlsOptions, Trust};
 use crate::values;
+use crate::web::Access;
 
 /// What may wait for a disk unless it is said.
 const QUEUE: u64 = 64_000_000;
@@ -39,6 +40,7 @@ struct File {
     agent: Vec<Agent>,
     tls: Option<Spanned<Security>>,
     tools: Option<Spanned<Served>>,
+    http: Option<Spanned<Page>>,
 }
 
 #[derive(Deserialize)]
@@ -60,6 +62,16 @@ struct Served {
     listen: SocketAddr,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Page {
+    cert: PathBuf,
+    key: PathBuf,
+    password_file: PathBuf,
+    #[serde(default)]
+    names: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -143,6 +155,7 @@ pub(super) fn parse(text: &str, directory: &Path) -> Result<Policy, String> {
         return Err("there is no [[agent]]: nobody could be captured from".to_owned());
     }
     let tools = file.tools.map(|tools| reader.tools(&tools, file.tls.as_ref())).transpose()?;
+    let http = file.http.map(|page| reader.page(page)).transpose()?;
     let tls = file.tls.map(|tls| reader.tls(tls)).transpose()?;
     let agents = file.agent.into_iter().enumerate();
     let rules = agents.map(|(n, agent)| reader.rule(n, agent, &outputs, tls.is_some()));
@@ -151,6 +164,8 @@ pub(super) fn parse(text: &str, directory: &Path) -> Result<Policy, String> {
         insecure: tls.as_ref().is_some_and(|(_, trust)| *trust == Trust::Anybody),
         tls: tls.map(|(tls, _)| tls),
         tools: tools.map(Arc::new),
+        http: http.map(Arc::new),
+        source: None,
     })
 }
 
@@ -270,6 +285,13 @@ impl Reader<'_> {
         };
         let at = |path: &PathBuf| self.directory.join(path);
         Tools::load(&at(directory), *listen, &at(cert), &at(key)).map_err(|e| self.wrong(tools, e))
+    }
+
+    fn page(&self, page: Spanned<Page>) -> Result<Access, String> {
+        let Page { cert, key, password_file, names } = page.as_ref();
+        let at = |path: &PathBuf| self.directory.join(path);
+        Access::load(&at(cert), &at(key), &at(password_file), names.clone())
+            .map_err(|e| self.wrong(&page, e))
     }
 
     /// Whether an agent's connections are encrypted: where there is TLS, they are.
