@@ -41,7 +41,7 @@ use self::events::Listeners;
 use self::history::Histories;
 use self::login::Login;
 pub use self::server::{ServeError, serve};
-use crate::collector::shared::Shared;
+use crate::collector::shared::{Remembered, Shared};
 
 /// Downloads at a time.
 const DOWNLOADS: usize = 8;
@@ -84,6 +84,8 @@ struct Web {
     shared: Arc<Shared>,
     histories: Mutex<Histories>,
     login: Login,
+    /// Addresses that a wrong password came from lately.
+    told: Remembered,
     downloads: Arc<Semaphore>,
     listeners: Listeners,
     /// Told each second.
@@ -96,6 +98,7 @@ impl Web {
             shared,
             histories: Mutex::default(),
             login: Login::default(),
+            told: Remembered::default(),
             downloads: Arc::new(Semaphore::new(DOWNLOADS)),
             listeners: Listeners::default(),
             ticks: watch::Sender::new(0),

@@ -1,6 +1,7 @@
 //! The paths of the API, and those of the page.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
@@ -156,7 +157,10 @@ async fn login(
             Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
         }
         Tried::Wrong => {
-            web.shared.journal.warn(&format!("page: {address} tried a wrong password"));
+            if web.told.is_news(address, Instant::now()) {
+                let line = format!("page: {address} tries wrong passwords");
+                web.shared.journal.warn(&line);
+            }
             Err(Problem::new(StatusCode::UNAUTHORIZED, "that is not the password"))
         }
         Tried::TooMany => {

@@ -32,7 +32,7 @@ const ASKING: Duration = Duration::from_secs(10);
 /// How long a peer may take nothing of what it is sent.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest head of a request, in bytes and in lines.
-const HEAD: (usize, usize) = (16 * 1024, 64);
+const HEAD: (usize, usize) = (64 * 1024, 64);
 
 /// Why the page cannot be had.
 #[derive(Debug, thiserror::Error)]
