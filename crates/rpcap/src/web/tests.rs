@@ -47,12 +47,19 @@ pub(super) fn access(password: &str) -> Arc<Access> {
 
 fn loaded(password: &str) -> Result<Access, super::AccessError> {
     let place = Place::new();
+    let [cert, key, password] = secrets(&place, password);
+    Access::load(&cert, &key, &password, vec!["Collector.example".to_owned()])
+}
+
+/// Files of a certificate, of its key, and with a password.
+fn secrets(place: &Place, password: &str) -> [PathBuf; 3] {
     let rcgen::CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(["collector.example".to_owned()]).unwrap();
-    let cert = place.file("cert.pem", &cert.pem());
-    let key = place.file("key.pem", &signing_key.serialize_pem());
-    let password = place.file("password", password);
-    Access::load(&cert, &key, &password, vec!["Collector.example".to_owned()])
+    [
+        place.file("cert.pem", &cert.pem()),
+        place.file("key.pem", &signing_key.serialize_pem()),
+        place.file("password", password),
+    ]
 }
 
 /// The page of a collector that nobody has called.
@@ -66,9 +73,17 @@ struct Page {
 }
 
 impl Page {
-    async fn new(caller: Caller) -> Self {
+    async fn new(mut caller: Caller, password: Option<&str>) -> Self {
         let place = Place::new();
-        let policy = place.file("policy.toml", "[output.x]\ndirectory = \"x\"\n[[agent]]\n");
+        let mut text = "[output.x]\ndirectory = \"x\"\n[[agent]]\n".to_owned();
+        if let Some(password) = password {
+            secrets(&place, password);
+            text.push_str(
+                "[http]\ncert = \"cert.pem\"\nkey = \"key.pem\"\npassword-file = \"password\"\n\
+                 names = [\"Collector.example\"]\n",
+            );
+        }
+        let policy = place.file("policy.toml", &text);
         let options = Options {
             policy,
             listeners: Vec::new(),
@@ -78,13 +93,14 @@ impl Page {
             deadline: Duration::from_secs(1),
         };
         let collector = Collector::new(options, Arc::new(Journal::default())).await.unwrap();
+        caller.access = collector.shared().rules.borrow().policy.http().cloned();
         let app = TowerToHyperService::new(routes::app(Web::new(collector.shared())));
         Self { app, caller, headers: Vec::new(), _place: place, _collector: collector }
     }
 
     async fn loopback() -> Self {
         let here = Some([127, 0, 0, 1].into());
-        Self::new(Caller { local: here, address: here, access: None }).await
+        Self::new(Caller { local: here, address: here, access: None }, None).await
     }
 
     async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response<Body> {
@@ -195,8 +211,8 @@ async fn only_a_name_of_the_page_leads_to_it() {
     assert_eq!(page.status("GET", "http://127.0.0.1/api/status", &own).await, 200);
 
     let local = Some("192.0.2.1".parse().unwrap());
-    let access = Some(access("hunter2"));
-    let page = Page::new(Caller { local, address: local, access }).await;
+    let caller = Caller { local, address: local, access: None };
+    let page = Page::new(caller, Some("hunter2")).await;
     for (host, status) in [
         ("collector.example", 401),
         ("COLLECTOR.example:8443", 401),
@@ -207,7 +223,7 @@ async fn only_a_name_of_the_page_leads_to_it() {
         assert_eq!(page.status("GET", "/api/status", &[("host", host)]).await, status, "{host}");
     }
     // At a local socket there are no names, but still other pages.
-    let page = Page::new(Caller::default()).await;
+    let page = Page::new(Caller::default(), None).await;
     for host in ["x", "collector.example"] {
         assert_eq!(page.status("GET", "/api/status", &[("host", host)]).await, 200);
     }
@@ -322,8 +338,8 @@ async fn every_answer_says_what_browsers_must_not_do() {
 #[tokio::test]
 async fn nobody_sees_anything_before_having_logged_in() {
     let local = Some("192.0.2.1".parse().unwrap());
-    let mut page =
-        Page::new(Caller { local, address: local, access: Some(access("hunter2\n")) }).await;
+    let caller = Caller { local, address: local, access: None };
+    let mut page = Page::new(caller, Some("hunter2\n")).await;
     page.headers.push(("host", "192.0.2.1".to_owned()));
     for (method, path, _) in routes::routes().iter().filter(|(_, path, _)| *path != routes::LOGIN) {
         let path = path.replace("{id}", "1");
