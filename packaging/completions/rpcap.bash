@@ -534,7 +534,7 @@ _rpcap() {
             return 0
             ;;
         rpcap__subcmd__listen)
-            opts="-b -p -h -V --example --check --bind --port --data-port --receivers --max-agents --status --metrics --no-table --timeout --help --version"
+            opts="-b -p -h -V --example --check --bind --port --data-port --receivers --max-agents --status --metrics --http --no-table --timeout --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -573,6 +573,10 @@ _rpcap() {
                     return 0
                     ;;
                 --metrics)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --http)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -73,6 +73,7 @@ complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -l receivers -d 'Thr
 complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -l max-agents -d 'Most daemons at a time; further ones are turned away' -r
 complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -l status -d 'Serve the status as JSON on a local socket: whoever connects is given it' -r -F
 complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -l metrics -d 'Serve OpenMetrics over HTTP at this address, such as 127.0.0.1:9090' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -l http -d 'Serve a page that shows all of it, and its API, at this address, such as 127.0.0.1:8080, or at unix:PATH, a local socket; what others can reach needs [http] in the policy' -r
 complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -l timeout -d 'How long a daemon may take for an answer' -r
 complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -l example -d 'Print a policy that has everything that can be said, with explanations, and end'
 complete -c rpcap -n "__fish_rpcap_using_subcommand listen" -l check -d 'Read the policy, say what is wrong with it, and end'

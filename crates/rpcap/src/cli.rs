@@ -171,6 +171,11 @@ pub(crate) struct Listen {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
 
+    /// Serve a page that shows all of it, and its API, at this address, such as 127.0.0.1:8080, or at
+    /// unix:PATH, a local socket; what others can reach needs [http] in the policy
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) http: Option<rpcap::web::Address>,
+
     /// Show no table of agents, even on a terminal
     #[arg(long)]
     pub(crate) no_table: bool,

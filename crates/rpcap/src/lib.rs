@@ -7,6 +7,7 @@
 //!   of it is missed.
 //! * [`collector`]: many daemons at once, that connect by themselves.
 //! * [`output`]: where packets go, each place with a queue and a thread of its own.
+//! * [`web`]: the collector's page and API, over HTTP.
 //! * [`extcap`]: what Wireshark asks of programs that capture for it.
 //! * [`tls`]: which daemons are trusted, where connections are encrypted.
 //! * [`repair`]: checksums and segments as the wire has them.
@@ -38,3 +39,4 @@ pub mod text;
 pub mod tls;
 pub mod url;
 pub mod values;
+pub mod web;

@@ -16,7 +16,9 @@
 
 use std::time::{Duration, Instant};
 
+pub mod agents;
 pub mod book;
+pub mod browser;
 pub mod certs;
 pub mod client;
 pub mod collector;
@@ -33,6 +35,8 @@ pub mod relay;
 pub mod savefile;
 pub mod wine;
 
+pub use agents::Agent;
+pub use browser::Browser;
 pub use client::{Client, Data, Refusal, Start};
 pub use collector::Collector;
 pub use daemon::{Daemon, Ledger};

@@ -44,6 +44,8 @@ pub(super) enum Ended {
     Ending,
     /// The policy wants something else.
     RulesChanged,
+    /// An operator wants nothing captured.
+    Stopped,
     /// It failed; the session goes on.
     Failed(String),
 }
@@ -267,6 +269,9 @@ impl Capture<'_> {
         let offset = u64::from(self.claim.stream.id) * 37 % ASK_EVERY.as_millis() as u64;
         let first = Moment::now() + Duration::from_millis(offset) + ASK_EVERY / 10;
         let mut asking = interval_at(first, ASK_EVERY);
+        let stream = Arc::clone(&self.claim.stream);
+        let stopped = stream.until_stopped(true);
+        tokio::pin!(stopped);
         loop {
             let session = &mut *self.session;
             tokio::select! {
@@ -280,6 +285,7 @@ impl Capture<'_> {
                         return Ok(Ended::RulesChanged);
                     }
                 }
+                () = &mut stopped => return Ok(Ended::Stopped),
                 _ = asking.tick() => self.ask(running).await?,
                 Some(probe) = self.claim.probes.recv() => {
                     if running.answered.elapsed() > FRESH {
@@ -348,6 +354,8 @@ impl Capture<'_> {
         match updated {
             Ok(()) => {
                 session.shared.journal.info(&format!("{name}: the filter is changed"));
+                let rule = self.rule.to_owned();
+                self.claim.stream.live().wanted = Some((Arc::clone(&plan), rule));
                 self.plan = plan;
             }
             Err(error @ Error::Refused { .. }) => {

@@ -71,6 +71,12 @@ impl Registry {
         self.lock().streams.values().map(|e| Arc::clone(&e.stream)).collect()
     }
 
+    /// The stream of this number.
+    pub fn stream(&self, id: u32) -> Option<Arc<Stream>> {
+        let state = self.lock();
+        state.streams.values().find(|e| e.stream.id == id).map(|e| Arc::clone(&e.stream))
+    }
+
     /// Agents that nothing is captured from, and why.
     pub fn waiting(&self) -> Vec<(SocketAddr, String)> {
         self.lock().waiting.iter().map(|(a, reason)| (*a, reason.clone())).collect()
@@ -156,7 +162,9 @@ impl Registry {
         if state.streams.len() < self.limit {
             return;
         }
-        let left = state.streams.iter().filter(|(_, e)| e.owner.is_none());
+        // What an operator has said is not forgotten.
+        let left = state.streams.iter();
+        let left = left.filter(|(_, e)| e.owner.is_none() && !e.stream.is_stopped());
         let oldest = left.min_by_key(|(_, e)| e.stream.live().since).map(|(key, _)| key.clone());
         if let Some(entry) = oldest.and_then(|key| state.streams.remove(&key)) {
             state.labels.remove(&entry.stream.label);

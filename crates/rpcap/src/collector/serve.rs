@@ -16,21 +16,12 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest head of a request.
 const HEAD: u64 = 8192;
 /// How long nothing is accepted after the system could not.
-pub(super) const PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const PAUSE: Duration = Duration::from_millis(200);
 
 /// Answers every connection to a local socket with the status as JSON. Ends with the runtime.
 #[cfg(unix)]
 pub fn status(path: &std::path::Path, shared: Arc<Shared>) -> io::Result<()> {
-    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-    // One that a collector left that was killed.
-    if path.symlink_metadata().is_ok_and(|m| m.file_type().is_socket()) {
-        match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
-            Err(_) => std::fs::remove_file(path)?,
-        }
-    }
-    let listener = tokio::net::UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    let listener = local(path)?;
     tokio::spawn(async move {
         loop {
             let Ok((mut stream, _)) = listener.accept().await else {
@@ -46,6 +37,22 @@ pub fn status(path: &std::path::Path, shared: Arc<Shared>) -> io::Result<()> {
         }
     });
     Ok(())
+}
+
+/// A local socket for its owner and group.
+#[cfg(unix)]
+pub(crate) fn local(path: &std::path::Path) -> io::Result<tokio::net::UnixListener> {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    // One that a collector left that was killed.
+    if path.symlink_metadata().is_ok_and(|m| m.file_type().is_socket()) {
+        match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+            Err(_) => std::fs::remove_file(path)?,
+        }
+    }
+    let listener = tokio::net::UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
 }
 
 /// Answers `GET /metrics`. Ends with the runtime.

@@ -27,6 +27,9 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const HOLD: Duration = Duration::from_secs(5);
 /// Sayings of an agent that are told, in one session: the log is not its own.
 const SAYINGS: u32 = 20;
+/// How often an agent is asked for its devices while an operator wants nothing captured: whether it
+/// is still there.
+const STOPPED: Duration = Duration::from_secs(10);
 /// Bytes that are read at a time of an encrypted control connection.
 const CONTROL_ROOM: usize = 4096;
 /// What an agent is told that no rule is about.
@@ -54,6 +57,8 @@ pub(super) struct Session {
 enum Rested {
     Elapsed,
     RulesChanged,
+    /// An operator started or stopped it.
+    Told,
     Ending,
 }
 
@@ -219,11 +224,19 @@ impl Session {
                 self.wait_for_interfaces(&rule, why).await?;
                 continue;
             };
+            claim.stream.live().wanted = Some((Arc::clone(&plan), rule.clone()));
+            if claim.stream.is_stopped() {
+                claim.stream.enter(Phase::Stopped, "");
+                if let Rested::Ending = self.rest(Some(claim), STOPPED).await? {
+                    return Ok(Left::Ended);
+                }
+                continue;
+            }
             let started = Instant::now();
             let ended = Capture { session: self, claim, plan, rule: &rule }.run().await?;
             let reason = match ended {
                 Ended::Ending => return Ok(Left::Ended),
-                Ended::RulesChanged => continue,
+                Ended::RulesChanged | Ended::Stopped => continue,
                 Ended::Failed(reason) => reason,
             };
             let line = format!("agent {}: {}: {reason}", self.peer, claim.stream.key);
@@ -311,6 +324,14 @@ impl Session {
     async fn rest(&mut self, claim: Option<&mut Claim>, time: Duration) -> Result<Rested, Error> {
         let until = tokio::time::Instant::now() + time;
         let mut claim = claim;
+        let stream = claim.as_ref().map(|claim| Arc::clone(&claim.stream));
+        let told = async {
+            match &stream {
+                Some(stream) => stream.until_stopped(!stream.is_stopped()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(told);
         loop {
             let probe = async {
                 match &mut claim {
@@ -322,6 +343,7 @@ impl Session {
                 () = tokio::time::sleep_until(until) => return Ok(Rested::Elapsed),
                 _ = self.course.changed() => return Ok(Rested::Ending),
                 _ = self.rules.changed() => return Ok(Rested::RulesChanged),
+                () = &mut told => return Ok(Rested::Told),
                 pushed = self.control.next_pushed() => {
                     let pushed = pushed?;
                     self.says(&pushed);

@@ -10,9 +10,9 @@ use super::shared::Shared;
 use super::stream::{Fate, Phase, Stream, Totals};
 use super::udp::Sums;
 
-/// Everything, at one moment.
+/// Everything, at one moment; of an agent's interface what is called `A`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Status {
+pub struct Status<A = AgentStatus> {
     /// When, in seconds since 1970.
     pub time: f64,
     /// Connections of agents, and what became of them.
@@ -22,7 +22,7 @@ pub struct Status {
     /// Where packets go.
     pub outputs: Vec<OutputStatus>,
     /// Interfaces of agents.
-    pub agents: Vec<AgentStatus>,
+    pub agents: Vec<A>,
     /// Agents that nothing is captured from.
     pub waiting: Vec<Waiting>,
     /// Interfaces that are no longer in the list, because too many agents came and went.
@@ -101,6 +101,13 @@ pub struct Waiting {
 impl Status {
     /// How things are now.
     pub fn of(shared: &Shared) -> Self {
+        Self::with(shared, AgentStatus::of)
+    }
+}
+
+impl<A> Status<A> {
+    /// How things are now, and of each agent's interface what `agent` says.
+    pub fn with(shared: &Shared, agent: impl Fn(&Stream) -> A) -> Self {
         let t = &shared.totals;
         let outputs = shared.outputs.running();
         let waiting = shared.registry.waiting().into_iter();
@@ -121,7 +128,7 @@ impl Status {
                     queued_bytes: o.queue.bytes(),
                 })
                 .collect(),
-            agents: shared.registry.streams().iter().map(|s| AgentStatus::of(s)).collect(),
+            agents: shared.registry.streams().iter().map(|s| agent(s)).collect(),
             waiting: waiting.map(|(peer, reason)| Waiting { peer, reason }).collect(),
             forgotten: shared.registry.forgotten(),
         }
@@ -129,7 +136,8 @@ impl Status {
 }
 
 impl AgentStatus {
-    fn of(stream: &Stream) -> Self {
+    /// How an agent's interface is now.
+    pub fn of(stream: &Stream) -> Self {
         let totals = stream.totals();
         let outputs = stream.fates();
         let sum = |of: fn(&Fate) -> u64| outputs.iter().map(of).sum();

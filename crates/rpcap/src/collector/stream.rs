@@ -7,7 +7,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
+use tokio::sync::watch;
+
 use super::flow::Flow;
+use super::policy::Plan;
 use crate::data::Received;
 use crate::file::{Summary, nanos};
 use crate::ledger::{DaemonCounts, Ledger, Told, Verdict};
@@ -44,6 +47,8 @@ pub enum Phase {
     Capturing,
     /// The agent is connected, but nothing can be captured now.
     Waiting,
+    /// The agent is connected, and an operator wants nothing captured.
+    Stopped,
     /// The agent has gone.
     Gone,
 }
@@ -139,6 +144,8 @@ pub struct Live {
     pub accounts: Vec<Arc<Account>>,
     /// The captures that are over.
     pub past: Totals,
+    /// What the policy wants of it, and by which rule.
+    pub wanted: Option<(Arc<Plan>, String)>,
 }
 
 /// An interface of an agent.
@@ -157,6 +164,8 @@ pub struct Stream {
     live: Mutex<Live>,
     /// What became of its packets here, by output.
     accounts: Mutex<BTreeMap<String, Arc<Account>>>,
+    /// Whether an operator wants nothing captured, whatever the policy says.
+    stopped: watch::Sender<bool>,
 }
 
 /// What an output did with a stream's packets.
@@ -191,10 +200,12 @@ impl Stream {
             told: None,
             accounts: Vec::new(),
             past: Totals::default(),
+            wanted: None,
         };
         let label = label(&host, &key);
         let (accounts, first_seen) = (Mutex::default(), SystemTime::now());
-        Self { id, key, host, label, first_seen, live: Mutex::new(live), accounts }
+        let (live, stopped) = (Mutex::new(live), watch::Sender::new(false));
+        Self { id, key, host, label, first_seen, live, accounts, stopped }
     }
 
     /// Where an output counts its packets.
@@ -226,6 +237,22 @@ impl Stream {
             }
         });
         fates.collect()
+    }
+
+    /// Says whether anything is to be captured; `false` if that was said before.
+    pub fn stop(&self, stop: bool) -> bool {
+        self.stopped.send_if_modified(|stopped| std::mem::replace(stopped, stop) != stop)
+    }
+
+    /// Whether an operator wants nothing captured. It stays so when the agent comes back.
+    pub fn is_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
+
+    /// Waits until an operator wants it so.
+    pub async fn until_stopped(&self, wanted: bool) {
+        // The sender lives as long as this value.
+        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped == wanted).await;
     }
 
     /// What changes.

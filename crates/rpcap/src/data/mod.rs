@@ -8,7 +8,8 @@ mod udp;
 
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rpcap_proto::sealed;
 use rpcap_proto::udpstr;
@@ -79,6 +80,7 @@ pub struct Gauge {
     packets: AtomicU64,
     bytes: AtomicU64,
     gaps: AtomicU64,
+    age: AtomicI64,
     satisfied: AtomicBool,
 }
 
@@ -98,17 +100,32 @@ impl Gauge {
         self.gaps.load(Relaxed)
     }
 
+    /// How long before it came the newest packet had been captured, in microseconds, by the clocks
+    /// of both hosts; `None` before the first.
+    pub fn age(&self) -> Option<i64> {
+        (self.packets() > 0).then(|| self.age.load(Relaxed))
+    }
+
     /// Whether the sink wants no more.
     pub fn satisfied(&self) -> bool {
         self.satisfied.load(Relaxed)
     }
 
     /// Once per read, not per packet.
-    pub(crate) fn show(&self, received: &Received) {
-        self.packets.store(received.packets, Relaxed);
+    fn show(&self, received: &Received, newest: (u32, u32)) {
+        if self.packets.swap(received.packets, Relaxed) != received.packets {
+            self.age.store(age(newest), Relaxed);
+        }
         self.bytes.store(received.bytes, Relaxed);
         self.gaps.store(received.gaps(), Relaxed);
     }
+}
+
+/// The microseconds from a packet's seconds and microseconds until now.
+fn age((secs, micros): (u32, u32)) -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    now.saturating_sub(i64::from(secs) * 1_000_000 + i64::from(micros))
 }
 
 /// Either kind of data connection.
@@ -176,9 +193,16 @@ pub struct Tally {
     /// The sink wants no more.
     satisfied: bool,
     received: Received,
+    /// When the newest packet was captured, seconds and microseconds.
+    newest: (u32, u32),
 }
 
 impl Tally {
+    /// Lets other threads see what came.
+    pub(crate) fn show(&self, gauge: &Gauge) {
+        gauge.show(&self.received, self.newest);
+    }
+
     /// What came so far.
     pub fn received(&self) -> &Received {
         &self.received
@@ -193,13 +217,14 @@ pub struct Inlet<'a, S> {
     numbering: &'a mut Numbering,
     satisfied: &'a mut bool,
     received: &'a mut Received,
+    newest: &'a mut (u32, u32),
 }
 
 impl<'a, S: Sink> Inlet<'a, S> {
     /// The way into `sink`, counted by `tally`, shown by `gauge`.
     pub fn new(tally: &'a mut Tally, sink: &'a mut S, gauge: &'a Gauge) -> Self {
-        let Tally { numbering, satisfied, received } = tally;
-        Self { sink, gauge, numbering, satisfied, received }
+        let Tally { numbering, satisfied, received, newest } = tally;
+        Self { sink, gauge, numbering, satisfied, received, newest }
     }
 
     /// What came so far.
@@ -225,6 +250,7 @@ impl<'a, S: Sink> Inlet<'a, S> {
     #[inline]
     fn deliver(&mut self, header: &PacketHeader, data: &[u8]) {
         self.received.packets += 1;
+        *self.newest = (header.secs, header.micros);
         self.received.bytes += data.len() as u64;
         self.received.last_number = self.numbering.highest();
         if *self.satisfied {
@@ -244,7 +270,7 @@ impl<'a, S: Sink> Inlet<'a, S> {
 
     /// Lets the other threads see what came.
     pub(crate) fn show(&self) {
-        self.gauge.show(self.received);
+        self.gauge.show(self.received, *self.newest);
     }
 
     fn satisfied(&mut self) {

@@ -47,3 +47,11 @@ impl<W: Write> Stream<W> {
         self.out.flush()
     }
 }
+
+impl Stream<Vec<u8>> {
+    /// Everything written since the last time, in whole blocks.
+    pub fn take(&mut self) -> io::Result<Vec<u8>> {
+        self.flush()?;
+        Ok(std::mem::take(self.out.get_mut()))
+    }
+}

@@ -8,6 +8,7 @@ mod open;
 mod plan;
 mod queue;
 mod stdout;
+mod tap;
 mod thread;
 
 pub use self::batch::Batch;
@@ -18,6 +19,7 @@ pub use self::open::open;
 pub use self::plan::{OutputPlan, QUEUE};
 pub use self::queue::{Account, Begin, Outlet, Queue, Route};
 pub use self::stdout::Stdout;
+pub use self::tap::{Tapped, Tapping, Taps};
 pub use self::thread::{Output, Way};
 use crate::file::{Record, Summary};
 use crate::journal::Journal;

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::queue::Message;
-use super::{Account, Begin, Drain, Outlet, Queue, Route};
+use super::{Account, Begin, Drain, Outlet, Queue, Route, Taps};
 use crate::file::{Loss, Losses, Record, Summary};
 use crate::journal::Journal;
 use crate::locked::lock;
@@ -23,6 +23,8 @@ pub struct Output {
     pub plan: Arc<OutputPlan>,
     /// Where packets are given to it.
     pub queue: Arc<Queue>,
+    /// Where others get copies of what it is given.
+    pub taps: Arc<Taps>,
 }
 
 impl Output {
@@ -34,10 +36,12 @@ impl Output {
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let queue = Arc::new(Queue::new(plan.queue));
         let (taken, repair) = (Arc::clone(&queue), plan.repair);
+        let taps = Arc::<Taps>::default();
+        let tapped = Arc::clone(&taps);
         let thread = std::thread::Builder::new()
             .name("write".to_owned())
-            .spawn(move || run(drain, repair, &taken, &journal))?;
-        Ok((Self { plan, queue }, thread))
+            .spawn(move || run(drain, repair, &taken, &tapped, &journal))?;
+        Ok((Self { plan, queue, taps }, thread))
     }
 }
 
@@ -148,7 +152,7 @@ impl Drop for Way {
     }
 }
 
-fn run(mut drain: Box<dyn Drain>, repair: Repair, queue: &Queue, journal: &Journal) {
+fn run(mut drain: Box<dyn Drain>, repair: Repair, queue: &Queue, taps: &Taps, journal: &Journal) {
     let mut wait = IDLE;
     let mut watched = Watched::default();
     let mut repairer = (!repair.is_none()).then(|| Repairer::new(repair));
@@ -160,6 +164,7 @@ fn run(mut drain: Box<dyn Drain>, repair: Repair, queue: &Queue, journal: &Journ
             }
             Some(Message::Begin(begin)) => {
                 watched.begin(&begin);
+                taps.begin(begin.stream, &begin.meta);
                 drain.begin(begin);
             }
             Some(Message::Packets(batch)) => {
@@ -181,6 +186,7 @@ fn run(mut drain: Box<dyn Drain>, repair: Repair, queue: &Queue, journal: &Journ
                         }
                     }
                 }
+                taps.packets(&batch);
                 queue.give_back(batch);
                 drain.tick(journal);
                 // Whether that was all, for now.
@@ -192,6 +198,7 @@ fn run(mut drain: Box<dyn Drain>, repair: Repair, queue: &Queue, journal: &Journ
             }
             Some(Message::End(stream)) => {
                 watched.end(stream);
+                taps.end(stream);
                 drain.end(stream);
             }
             Some(Message::Finish) => {

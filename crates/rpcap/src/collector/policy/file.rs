@@ -21,6 +21,7 @@ use crate::file::Format;
 use crate::output::{Destination, OutputPlan, QUEUE};
 use crate::tls::{Fingerprint, Tls, TlsOptions, Trust};
 use crate::values;
+use crate::web::Access;
 
 /// Less could not hold what one receiver gives on at once.
 const SMALLEST_QUEUE: u64 = 2_000_000;
@@ -38,6 +39,7 @@ struct File {
     agent: Vec<Agent>,
     tls: Option<Spanned<Security>>,
     tools: Option<Spanned<Served>>,
+    http: Option<Spanned<Page>>,
 }
 
 #[derive(Deserialize)]
@@ -59,6 +61,16 @@ struct Served {
     listen: SocketAddr,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Page {
+    cert: PathBuf,
+    key: PathBuf,
+    password_file: PathBuf,
+    #[serde(default)]
+    names: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -163,6 +175,7 @@ pub(super) fn parse(text: &str, directory: &Path) -> Result<Policy, String> {
         return Err("there is no [[agent]]: nobody could be captured from".to_owned());
     }
     let tools = file.tools.map(|tools| reader.tools(&tools, file.tls.as_ref())).transpose()?;
+    let http = file.http.map(|page| reader.page(page)).transpose()?;
     let tls = file.tls.map(|tls| reader.tls(tls)).transpose()?;
     let agents = file.agent.into_iter().enumerate();
     let rules = agents.map(|(n, agent)| reader.rule(n, agent, &outputs, tls.is_some()));
@@ -171,6 +184,8 @@ pub(super) fn parse(text: &str, directory: &Path) -> Result<Policy, String> {
         insecure: tls.as_ref().is_some_and(|(_, trust)| *trust == Trust::Anybody),
         tls: tls.map(|(tls, _)| tls),
         tools: tools.map(Arc::new),
+        http: http.map(Arc::new),
+        source: None,
     })
 }
 
@@ -322,6 +337,13 @@ impl Reader<'_> {
         };
         let at = |path: &PathBuf| self.directory.join(path);
         Tools::load(&at(directory), *listen, &at(cert), &at(key)).map_err(|e| self.wrong(tools, e))
+    }
+
+    fn page(&self, page: Spanned<Page>) -> Result<Access, String> {
+        let Page { cert, key, password_file, names } = page.as_ref();
+        let at = |path: &PathBuf| self.directory.join(path);
+        Access::load(&at(cert), &at(key), &at(password_file), names.clone())
+            .map_err(|e| self.wrong(&page, e))
     }
 
     /// Whether an agent's connections are encrypted: where there is TLS, they are.

@@ -6,6 +6,7 @@
 
 mod file;
 mod plan;
+mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -13,15 +14,18 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rpcap_proto::prefix::Prefix;
 use wildmatch::WildMatch;
 
 pub use self::plan::{Plan, Wanted};
+pub use self::shown::{Shown, transport};
 use super::tools::Tools;
 use crate::client::Credentials;
 use crate::output::OutputPlan;
 use crate::tls::Tls;
+use crate::web::Access;
 
 /// Why a policy cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +117,19 @@ pub struct Policy {
     tls: Option<Tls>,
     insecure: bool,
     tools: Option<Arc<Tools>>,
+    http: Option<Arc<Access>>,
+    source: Option<Arc<Source>>,
+}
+
+/// What a policy was read from.
+#[derive(Debug)]
+pub struct Source {
+    /// The file.
+    pub path: PathBuf,
+    /// What was in it.
+    pub text: String,
+    /// When it was read.
+    pub loaded: SystemTime,
 }
 
 impl Policy {
@@ -121,8 +138,11 @@ impl Policy {
         let text = std::fs::read_to_string(path)
             .map_err(|source| PolicyError::Read { path: path.to_owned(), source })?;
         let directory = path.parent().unwrap_or(Path::new(""));
-        Self::parse(&text, directory)
-            .map_err(|text| PolicyError::Wrong { path: path.to_owned(), text })
+        let mut policy = Self::parse(&text, directory)
+            .map_err(|text| PolicyError::Wrong { path: path.to_owned(), text })?;
+        let loaded = SystemTime::now();
+        policy.source = Some(Arc::new(Source { path: path.to_owned(), text, loaded }));
+        Ok(policy)
     }
 
     /// Reads a text. File names in it are relative to `directory`. The error says where it is
@@ -139,6 +159,16 @@ impl Policy {
     /// What is served to those who want a daemon.
     pub fn tools(&self) -> Option<&Arc<Tools>> {
         self.tools.as_ref()
+    }
+
+    /// Who may look at the page, where not only this host can.
+    pub fn http(&self) -> Option<&Arc<Access>> {
+        self.http.as_ref()
+    }
+
+    /// The file that it was read from, if it was.
+    pub fn source(&self) -> Option<&Source> {
+        self.source.as_deref()
     }
 
     /// What is dangerous about it, a line each.

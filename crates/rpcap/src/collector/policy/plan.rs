@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 
 use rpcap_proto::prefix::Prefix;
@@ -18,6 +19,17 @@ pub enum Wanted {
     Name(WildMatch),
     /// One with such an address.
     Address(Prefix),
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Preselected => f.write_str("preselected"),
+            Self::Up => f.write_str("up"),
+            Self::Name(name) => name.fmt(f),
+            Self::Address(prefix) => prefix.fmt(f),
+        }
+    }
 }
 
 impl std::str::FromStr for Wanted {

@@ -51,7 +51,7 @@ impl Line {
 
     /// Lets others see what came.
     pub(super) fn show(&self) {
-        self.flow.gauge.show(self.tally.received());
+        self.tally.show(&self.flow.gauge);
     }
 
     /// Whether datagrams wait for one before them.

@@ -11,6 +11,7 @@ use rpcap::collector::policy::Policy;
 use rpcap::collector::shared::Shared;
 use rpcap::collector::{Collector, Options, accept, serve, tools};
 use rpcap::journal::Journal;
+use rpcap::web;
 use tokio::sync::{Notify, mpsc};
 
 use crate::cli::Listen;
@@ -121,6 +122,10 @@ async fn show(args: &Listen, shared: &Arc<Shared>) -> anyhow::Result<()> {
         let address = listener.local_addr().with_context(failed)?;
         note!("rpcap: metrics at http://{address}/metrics");
         serve::metrics(listener, Arc::clone(shared));
+    }
+    if let Some(address) = &args.http {
+        let place = web::serve(address, Arc::clone(shared)).await?;
+        note!("rpcap: the page is at {place}");
     }
     let tools = shared.rules.borrow().policy.tools().cloned();
     if let Some(tools) = tools {

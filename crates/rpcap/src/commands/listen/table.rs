@@ -223,6 +223,7 @@ fn rows(status: &Status, rates: &Rates, first: usize) -> Table<'static> {
         let (state, color) = match agent.state {
             Phase::Capturing => ("capturing", Color::Reset),
             Phase::Waiting => ("waiting", Color::Yellow),
+            Phase::Stopped => ("stopped", Color::Yellow),
             Phase::Gone => ("gone", Color::Red),
         };
         let state = match agent.reason.as_str() {
