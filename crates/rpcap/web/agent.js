@@ -11,7 +11,7 @@ const SUMS = [
   [['received', 'received by the filter'], ['dropped', 'dropped by the kernel', 'bad'], ['captured', 'captured']],
   [['captured', 'captured'], ['unsent', 'sampled out or withheld'], ['sent', 'sent']],
   [['sent', 'sent'], ['lost', 'lost in the network', 'bad'], ['delivered', 'delivered']],
-  [['delivered', 'delivered'], ['not-written', 'not written', 'bad'], ['overflowed', 'overflowed', 'bad'],
+  [['given', 'for outputs'], ['not-written', 'not written', 'bad'], ['overflowed', 'overflowed', 'bad'],
     ['written', 'written']],
 ];
 
@@ -117,7 +117,10 @@ export class Agent {
     texts.forEach((text, i) => say(values[i], text));
   }
 
-  ledger(agent) {
+  ledger(told) {
+    // Each output has its own copy of what was delivered.
+    const given = told.outputs.reduce((sum, o) => sum + o.given + o.split, 0);
+    const agent = { ...told, given };
     for (const { parts, check } of this.sums) {
       const [all, ...rest] = parts;
       for (const { key, kind, value, part, element } of parts) {
@@ -145,7 +148,7 @@ export class Agent {
     const rows = outputs.map((o) => el('tr', {},
       el('th', { scope: 'row' }, o.output),
       ...['given', 'split', 'written', 'not-written', 'overflowed'].map((key) => el('td', { class: 'num' }, count(o[key])))));
-    const names = ['Output', 'Given', 'Written', 'Not written', 'Overflowed'];
+    const names = ['Output', 'Given', 'Split', 'Written', 'Not written', 'Overflowed'];
     this.outputs.replaceChildren(outputs.length === 0 ? el('p', { class: 'none' }, 'None.') : el('table', { class: 'plain' },
       el('thead', {}, el('tr', {}, ...names.map((name) => el('th', { scope: 'col' }, name)))),
       el('tbody', {}, ...rows)));
