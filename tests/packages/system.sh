@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # repo
 # A clean Debian for tests/packages/run: made, booted, asked, removed again.
 
 # What the system has beyond the least: itself as process 1, what the packages depend on, so that nothing has to be
@@ -37,14 +37,10 @@ fail() {
 
 # Unpacks a system; debootstrap makes it once, and again when what is asked of it changes.
 make_root() {
-    local release cache tarball
+    local release tarball
     release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-    cache=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
-    cache=${cache:+$cache/rpcap}
-    tarball=${cache:-$repo/target}/root/$(printf '%s\n' "$release" "$(uname -m)" "$contents" | sha256sum | cut -c 1-16).tar.zst
-    mkdir -p "${tarball%/*}"
-    exec 9>"$tarball.lock"
-    flock 9
+    tarball=$(cache_root)/root/$(printf '%s\n' "$release" "$(uname -m)" "$contents" | digest).tar.zst
+    lock "$tarball"
     if [ ! -e "$tarball" ]; then
         say "making a clean $release, a minute or two"
         debootstrap --variant=minbase --include="$contents" "$release" "$work/new" "$mirror" >"$work/log" 2>&1 ||
