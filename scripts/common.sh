@@ -68,19 +68,38 @@ need_packages() {
     mapfile -t missing < <(missing_packages "$@")
     if [ "${#missing[@]}" -gt 0 ]; then
         if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-            loud "This wants the Debian packages: ${missing[*]}"
+            loud "This wants Debian's packages. As root:" \
+                "    apt-get install --no-install-recommends ${missing[*]}"
             return 3
         fi
         apt_install "${missing[@]}"
     fi
 }
 
-# Where what is made once is kept, whatever $1 was made from ($2).
-kept() {
+# Where everything is kept that is slow to come by. It is outside the working tree
+# on purpose: a fresh clone and a second work tree find what the first one built,
+# and cargo clean does not lose it.
+cache_root() {
     local cache=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
     cache=${cache:+$cache/rpcap}
-    printf '%s/%s/%s' "${cache:-${repo:?}/target}" "$1" \
-        "$(printf '%s' "$2" | sha256sum | cut -c 1-16)"
+    printf '%s' "${cache:-${repo:?}/target}"
+}
+
+# Of what is read, a short name.
+digest() { sha256sum | cut -c 1-16; }
+
+# Where what is made once is kept, whatever $1 was made from ($2).
+kept() { printf '%s/%s/%s' "$(cache_root)" "$1" "$(printf '%s' "$2" | digest)"; }
+
+# One at a time, as long as descriptor 9 is open: FILE.lock stays, as to remove it
+# would let two hold a lock of the same name.
+lock() {
+    mkdir -p "$(dirname "$1")"
+    exec 9>"$1.lock"
+    if ! flock -n 9; then
+        say "waiting for another one that has $1.lock"
+        flock 9
+    fi
 }
 
 # once DIRECTORY COMMAND...: has the command, which is given a directory to
@@ -102,6 +121,35 @@ once() {
         mv "$work" "$out"
     fi
     exec {lock}>&-
+}
+
+# trimmed DIRECTORY MB: a directory for crates that are built. Those that are not
+# ours stay built; ours are built again in each clone, and what earlier clones left
+# is thrown away with all the rest when it is too much.
+trimmed() {
+    local used
+    mkdir -p "$1"
+    # Another one may be at work there, whose files come and go.
+    used=$(du -sm "$1" 2>/dev/null | cut -f 1) || true
+    if [ "${used:-0}" -gt "$2" ]; then
+        rm -rf "${1:?}"
+        mkdir -p "$1"
+    fi
+}
+
+# cargo_tool CRATE VERSION [OPTION...]: prints a program that cargo builds, once.
+cargo_tool() {
+    local crate=$1 version=$2 root
+    shift 2
+    root=$(cache_root)/${crate#cargo-}/$version
+    [ -d "$root" ] || say "building $crate $version, some minutes"
+    # In a directory of its own: what was built with other flags is of no use to it.
+    if ! once "$root" env -u RUSTFLAGS -u CARGO_TARGET_DIR \
+        cargo install --quiet --locked --version "$version" "$@" "$crate" --root; then
+        loud "$crate $version could not be built: see above"
+        return 3
+    fi
+    printf '%s\n' "$root/bin/$crate"
 }
 
 # Prints the directory of a small system of the oldest Debian on the mirrors

@@ -1,15 +1,17 @@
 # shellcheck shell=bash disable=SC2016,SC2034,SC2154  # some variables are those of run
 # The collector and the server of tests/installer/run, and questions to them.
 
+# shellcheck source=tests/booted.sh
+. "$repo/tests/booted.sh"
+# Nothing on a server waits for what somebody types.
+exec </dev/null
+
 work=$(mktemp -d "${TMPDIR:-/tmp}/rpcap-installer.XXXXXX")
 root=$work/root
 collector=rpcap-in-c$$
 server=rpcap-in-s$$
 url=https://10.77.0.1/tools/rpcapd
-# What runs: the collector, the first process of the server, and whose child that is.
 collector_pid=
-holder=
-leader=
 markers=0
 transcript=
 
@@ -31,17 +33,6 @@ fail() {
     loud "FAILED: $*"
     tail -n 5 "$work/log" >&2 || true
     exit 1
-}
-
-# wait_for WHAT COMMAND...
-wait_for() {
-    local what=$1 tries
-    shift
-    for ((tries = 0; tries < 200; tries++)); do
-        if "$@"; then return 0; fi
-        sleep 0.1
-    done
-    fail "waited for $what"
 }
 
 # --- the network, certificates, the collector ---------------------------------------
@@ -135,12 +126,12 @@ fresh() {
 }
 
 end_server() {
-    if [ -n "$holder" ]; then
+    if [ -n "$machine" ]; then
         # nspawn, when it is killed, leaves its first process behind.
-        kill -KILL ${leader:+"$leader"} "$holder" 2>/dev/null || true
-        wait "$holder" 2>/dev/null || true
+        kill -KILL ${leader:+"$leader"} "$machine" 2>/dev/null || true
+        wait "$machine" 2>/dev/null || true
     fi
-    holder='' leader=''
+    machine='' leader=''
     if mountpoint -q "$root"; then umount -l "$root"; fi
     rm -rf "$work/upper" "$work/over"
 }
@@ -152,37 +143,9 @@ start_server() {
         mount --rbind /dev "$1/dev"
         mount -t tmpfs tmpfs "$1/run"
         exec chroot "$1" sh -c "while sleep 0.2; do :; done"' sh "$root" </dev/null >/dev/null &
-    holder=$!
+    machine=$!
     wait_for "the server" has_leader sh
     wait_for "the server's root" inside "test -e /proc/1 && test -d /run"
-}
-
-# Starts it with systemd.
-boot() {
-    systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit \
-        --console=read-only --link-journal=no --network-namespace-path="/run/netns/$server" \
-        >"$work/console" 2>&1 </dev/null &
-    holder=$!
-    wait_for "systemd" has_leader systemd
-    wait_for "the system" is_booted
-}
-
-has_leader() {
-    leader=$(pgrep -P "$holder" -x "$1")
-}
-
-is_booted() {
-    case $(inside "systemctl is-system-running" 2>/dev/null) in
-        running | degraded) ;;
-        *) return 1 ;;
-    esac
-}
-
-# inside COMMAND: a shell's command line, on the server, in /root.
-inside() {
-    nsenter --target "$leader" --mount --pid --net --uts --ipc --root env -i -C /root \
-        HOME=/root LC_ALL=C.UTF-8 TERM=dumb SYSTEMD_PAGER= \
-        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin sh -c "$1" </dev/null
 }
 
 # on COMMAND [CODE]: the same; it has to end with this exit code, 0 if none is given. What is typed

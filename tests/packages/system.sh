@@ -1,5 +1,8 @@
-# shellcheck shell=bash
-# A clean Debian for tests/packages/run: made, booted, asked, removed again.
+# shellcheck shell=bash disable=SC2154 # repo
+# A clean Debian for tests/packages/run and tests/containers/ansible: made, asked, removed again.
+
+# shellcheck source=tests/booted.sh
+. "$repo/tests/booted.sh"
 
 # What the system has beyond the least: itself as process 1, what the packages depend on, so that nothing has to be
 # downloaded, and what the test looks with.
@@ -10,8 +13,6 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/rpcap-packages.XXXXXX")
 root=$work/root
 server=rpcap-pk-s$$
 client=rpcap-pk-c$$
-machine=
-leader=
 transcript=$work/transcript
 : >"$transcript"
 
@@ -37,14 +38,10 @@ fail() {
 
 # Unpacks a system; debootstrap makes it once, and again when what is asked of it changes.
 make_root() {
-    local release cache tarball
+    local release tarball
     release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-    cache=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
-    cache=${cache:+$cache/rpcap}
-    tarball=${cache:-$repo/target}/root/$(printf '%s\n' "$release" "$(uname -m)" "$contents" | sha256sum | cut -c 1-16).tar.zst
-    mkdir -p "${tarball%/*}"
-    exec 9>"$tarball.lock"
-    flock 9
+    tarball=$(cache_root)/root/$(printf '%s\n' "$release" "$(uname -m)" "$contents" | digest).tar.zst
+    lock "$tarball"
     if [ ! -e "$tarball" ]; then
         say "making a clean $release, a minute or two"
         debootstrap --variant=minbase --include="$contents" "$release" "$work/new" "$mirror" >"$work/log" 2>&1 ||
@@ -69,34 +66,6 @@ make_network() {
     ip -n "$server" link set host0 up
     ip -n "$server" link set lo up
     ip -n "$client" link set c0 up
-}
-
-# Starts the system. It is no machine of the host's service manager, which may not be systemd. Landlock is not among the
-# system calls that nspawn lets through by itself.
-boot() {
-    systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit --console=read-only --link-journal=no \
-        --resolv-conf=off --timezone=off \
-        --network-namespace-path="/run/netns/$server" \
-        --system-call-filter="landlock_create_ruleset landlock_add_rule landlock_restrict_self" >"$work/console" 2>&1 </dev/null &
-    machine=$!
-    wait_for "the system's first process" has_leader
-    wait_for "the system to be up" is_up
-}
-
-has_leader() { leader=$(pgrep -P "$machine" -x systemd); }
-
-is_up() {
-    case $(inside "systemctl is-system-running" 2>/dev/null) in
-        running | degraded) ;;
-        *) return 1 ;;
-    esac
-}
-
-# inside COMMAND: a shell's command line, in the booted system, in /root.
-inside() {
-    nsenter --target "$leader" --mount --uts --ipc --pid --net --cgroup --root \
-        env -i HOME=/root LC_ALL=C.UTF-8 TERM=dumb DEBIAN_FRONTEND=noninteractive SYSTEMD_PAGER= \
-        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin sh -c "cd && $1"
 }
 
 # on server|client COMMAND: the same, or in the client's namespace with the peers' tcpdump and the package's rpcap; both
@@ -126,17 +95,6 @@ shut_down() {
     fi
     machine=
     leader=
-}
-
-# wait_for WHAT COMMAND...
-wait_for() {
-    local what=$1 left=150
-    shift
-    until "$@"; do
-        left=$((left - 1))
-        [ "$left" -gt 0 ] || fail "waited in vain for $what"
-        sleep 0.2
-    done
 }
 
 # Whether packets have come to rpcap-listen since it was started.
