@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 
 use e2e::frames::{EXPERIMENT_FILTER, Source, assert_frames, frame, frames_of_many_sizes};
 use e2e::listener::Listener;
-use e2e::{Daemon, Lab, Needs, savefile, wait_until};
+use e2e::{Daemon, Lab, Needs, Process, savefile, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -78,10 +78,11 @@ fn readers_over_tcp_come_and_go() {
 
 #[test]
 fn a_reader_that_stands_still_disturbs_nobody_and_keeps_a_sound_file() {
-    let needs = Needs { programs: &["tshark"], ..Needs::default() };
+    let needs = Needs { programs: &["socat"], ..Needs::default() };
     let Some(lab) = Lab::with(needs) else { return };
-    let outputs = "[output.net]\nto = \"pcap-over-ip:127.0.0.1:0\"\n";
-    let (listener, daemon) = collect(&lab, outputs, "\"net\"");
+    let outputs = "[output.files]\ndirectory = \"captures\"\n\
+                   [output.net]\nto = \"pcap-over-ip:127.0.0.1:0\"\n";
+    let (listener, daemon) = collect(&lab, outputs, "\"files\", \"net\"");
     let address = address(&listener);
     let (slow, fast) = (lab.path("slow.pcapng"), lab.path("fast.pcapng"));
     let read = |file: &Path| {
@@ -108,12 +109,88 @@ fn a_reader_that_stands_still_disturbs_nobody_and_keeps_a_sound_file() {
     let got = listener.finish();
     assert!(still.wait().expect("socat").success() && moving.wait().expect("socat").success());
     let (kept, all) = (savefile::read(&slow).packets.len(), savefile::read(&fast).packets.len());
-    assert_eq!(all, 60 * sent.len());
+    assert_eq!((all, got.packets.len()), (60 * sent.len(), 60 * sent.len()));
     let lost = all - kept;
     assert!(kept > 0 && lost > 0, "{kept} of {all}");
     let line = got.said.lines().find(|l| l.contains("left out because it was too slow"));
     let line = line.unwrap_or_else(|| panic!("{}", got.said));
-    assert!(line.contains(&format!("and {lost} left out")), "{lost}: {line}");
+    let told = line.replace(',', "");
+    assert!(told.contains(&format!("{kept} packets and {lost} left out")), "{lost}: {line}");
+    daemon.finish();
+}
+
+#[test]
+fn a_port_stays_when_its_output_changes() {
+    let needs = Needs { programs: &["tshark"], ..Needs::default() };
+    let Some(lab) = Lab::with(needs) else { return };
+    let address = "127.0.0.1:57012";
+    let policy = |format: &str| {
+        format!(
+            "[output.net]\nto = \"pcap-over-ip:{address}\"\nformat = \"{format}\"\n\
+             [[agent]]\nfilter = \"{EXPERIMENT_FILTER}\"\ninterfaces = [\"b0\"]\n"
+        )
+    };
+    let listener = Listener::start(&lab, &lab.net.b, "127.0.0.1", &policy("pcapng"));
+    let daemon = Daemon::calling(&lab, &["-a", &listener.active()]);
+    let source = Source::new(&lab.net.a, "a0");
+    // tshark takes all of them.
+    let formats = ["pcapng", "pcap", "pcap-nanoseconds"];
+    for (n, format) in formats.into_iter().enumerate() {
+        if n > 0 {
+            listener.reload(&policy(format));
+        }
+        listener.wait_for_captures(n + 1);
+        listener.process.wait_for_lines("readers may connect to ", n + 1);
+        let file = lab.path(&format!("{format}.pcapng"));
+        let sent = frames_of_many_sizes(1..50);
+        let mut reader = tshark(&lab, address, sent.len(), &file);
+        // Those before have been told that they read no more.
+        wait_for_readers(&listener, 2 * n + 1);
+        source.send_all(&sent);
+        assert!(reader.wait().expect("tshark").success());
+        assert_frames(format, &sent, &savefile::read(&file).packets);
+    }
+    let got = listener.finish();
+    got.accounts["127.0.0.1 b0"].check_all_written(3 * 49);
+    daemon.finish();
+}
+
+#[test]
+fn a_program_that_waits_is_called_and_a_command_reads() {
+    let needs = Needs { programs: &["socat", "tcpdump"], ..Needs::default() };
+    let Some(lab) = Lab::with(needs) else { return };
+    let daemon = Daemon::start(&lab);
+    let (all, called) = (lab.path("all.pcapng"), lab.path("called.pcapng"));
+    let piped = lab.path("piped.pcap");
+    let waits = |file: &Path| {
+        let mut command = lab.net.b.command("socat");
+        let file = format!("OPEN:{},creat,trunc", file.display());
+        command.args(["-u", "TCP-LISTEN:57012,reuseaddr", &file]).spawn().expect("socat")
+    };
+    let exec = format!("exec:tcpdump -U -Z root -r - -w {}", piped.display());
+    let url = format!("rpcap://{}/b0", daemon.address());
+    let mut command = lab.rpcap();
+    command.args(["capture", &url, "-f", EXPERIMENT_FILTER, "-c", "100", "-w"]).arg(&all);
+    command.args(["--to", "pcap-over-ip-connect:127.0.0.1:57012", "--to", &exec]);
+    let mut client = Process::start(&mut command);
+    client.wait_for_line("cannot connect: ");
+    let mut first = waits(&lab.path("first.pcapng"));
+    let reads = "57012 reads";
+    client.wait_for_lines(reads, 1);
+    first.kill().expect("SIGKILL");
+    first.wait().expect("socat");
+    client.wait_for_line("57012 reads no more");
+    let mut second = waits(&called);
+    wait_until("it is called again", || client.lines(reads).len() == 3);
+    let sent = frames_of_many_sizes(1..101);
+    Source::new(&lab.net.a, "a0").send_all(&sent);
+    client.wait_success();
+    assert!(second.wait().expect("socat").success());
+    for file in [&all, &called, &piped] {
+        assert_frames(&file.display().to_string(), &sent, &savefile::read(file).packets);
+    }
+    let lines = client.lines("100 = 100 taken + 0 not taken + 0 too many at once");
+    assert_eq!(lines.len(), 2, "{}", client.said());
     daemon.finish();
 }
 

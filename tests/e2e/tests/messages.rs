@@ -140,6 +140,8 @@ fn literals(file: &Path) -> Vec<Literal> {
                     "context(",
                     "anyhow!(",
                     "journal.warn(",
+                    "readers.warn(",
+                    "self.warn(",
                 ];
                 expected |= begins.iter().any(|b| rest.starts_with(b));
             }

@@ -18,7 +18,7 @@ use super::{Action, Policy, Rule};
 use crate::client::{Credentials, Transport};
 use crate::collector::tools::Tools;
 use crate::file::Format;
-use crate::output::{Destination, OutputPlan, QUEUE};
+use crate::output::{Destination, Live, OutputPlan, QUEUE};
 use crate::tls::{Fingerprint, Tls, TlsOptions, Trust};
 use crate::values;
 use crate::web::Access;
@@ -287,6 +287,9 @@ impl Reader<'_> {
         }
         if plan.tls.is_some() && !matches!(plan.destination, Destination::PcapOverIp(_)) {
             return Err(wrong("cert and key are for pcap-over-ip"));
+        }
+        if plan.destination.is_stream() {
+            Live::check(&plan).map_err(|e| wrong(&format!("{}: {e}", plan.destination)))?;
         }
         if plan.total_size.is_some() && !rotated {
             return Err(wrong("total-size needs file-size or file-time: whole files are removed"));

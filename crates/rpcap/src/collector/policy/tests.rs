@@ -144,6 +144,7 @@ fn where_there_is_tls_it_is_for_all_who_are_not_excepted() {
 #[test]
 fn mistakes_are_told_with_their_place() {
     let agent = |line: &str| format!("{OUTPUT}[[agent]]\n{line}\n");
+    let live = |to: &str| format!("[output.x]\nto = \"{to}\"\n[[agent]]\n");
     let cases = [
         (agent("snaplen = 0"), "line 4, column 11: 1 to 262144"),
         (agent("address = [\"10.0.0.0/33\"]"), "line 4, column 12: \"10.0.0.0/33\" is not"),
@@ -191,6 +192,14 @@ fn mistakes_are_told_with_their_place() {
             "[output.x]\nstandard-output = true\ncompress = \"zstd\"\n[[agent]]\n".to_owned(),
             "only a directory has files",
         ),
+        (format!("{OUTPUT}format = \"pcap\"\n[[agent]]"), "format is for pcap-over-ip, "),
+        (live("exec:cat\"\ncert = \"c\"\nkey = \"k"), "cert and key are for pcap-over-ip"),
+        (live("pcap-over-ip:[::1]:1\"\ncert = \"c"), "[output.x]: cert and key, or neither"),
+        (live("pcap-over-ip:[::1]:1\"\ncert = \"c\"\nkey = \"k"), ": /etc/rpcap/c: "),
+        #[cfg(unix)]
+        (live("pipe:/"), "[output.x]: pipe:/: that is a directory"),
+        #[cfg(not(unix))]
+        (live("exec:cat"), "[output.x]: exec:cat: pipe and exec are for Unix"),
     ];
     for (text, expected) in cases {
         let error = parse(&text).map(|_| ()).unwrap_err();
@@ -220,11 +229,11 @@ fn what_is_served_wants_a_certificate() {
 
 #[test]
 fn packets_go_to_several_outputs_at_once() {
-    let outputs = "[output.files]\ndirectory = \"captures\"\n[output.live]\nto = \"pipe:live\"\n";
+    let outputs = "[output.files]\ndirectory = \"captures\"\n[output.live]\nto = \"pcap-over-ip:127.0.0.1:57012\"\n";
     let policy = parse(&format!("{outputs}[[agent]]\noutput = [\"live\", \"files\"]\n")).unwrap();
     let rule = policy.rule_for([192, 0, 2, 1].into(), &Names::default()).unwrap();
     let places = plan(rule).outputs.iter().map(|o| o.destination.to_string());
-    assert_eq!(places.collect::<Vec<_>>(), ["pipe:/etc/rpcap/live", "/etc/rpcap/captures"]);
+    assert_eq!(places.collect::<Vec<_>>(), ["pcap-over-ip:127.0.0.1:57012", "/etc/rpcap/captures"]);
     for (wrong, why) in [
         ("[]", "an output is wanted"),
         ("[\"live\", \"live\"]", "named twice"),

@@ -4,7 +4,6 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
@@ -13,20 +12,22 @@ use nix::unistd::Pid;
 use super::pipe::End;
 use super::readers::Readers;
 use super::transport::Transport;
-use super::{Pauses, spawn};
+use super::{Pauses, Work};
 
 /// How long a command may go on once its input has ended.
 const AFTER_END: Duration = Duration::from_secs(3);
 /// The same after SIGTERM.
 const AFTER_SIGTERM: Duration = Duration::from_secs(1);
+/// Both.
+pub(super) const ENDING: Duration = AFTER_END.saturating_add(AFTER_SIGTERM);
 /// Between two looks at whether it has ended.
 const GLANCE: Duration = Duration::from_millis(20);
 
-pub(super) fn start(command: &str, readers: &Arc<Readers>) -> io::Result<JoinHandle<()>> {
+pub(super) fn prepare(command: &str, readers: &Arc<Readers>) -> io::Result<Work> {
     // The first start tells whether there is a shell at all.
     let mut first = Some(shell(command)?);
     let (command, readers) = (command.to_owned(), Arc::clone(readers));
-    spawn(move || {
+    Ok(Box::new(move || {
         let mut pauses = Pauses::default();
         loop {
             let started = Instant::now();
@@ -45,7 +46,7 @@ pub(super) fn start(command: &str, readers: &Arc<Readers>) -> io::Result<JoinHan
                 return;
             }
         }
-    })
+    }))
 }
 
 /// In a process group of its own: Ctrl-C is for this program, which then ends the other.

@@ -15,6 +15,7 @@ mod connect;
 mod exec;
 #[cfg(unix)]
 mod pipe;
+mod place;
 mod readers;
 mod server;
 #[cfg(test)]
@@ -28,7 +29,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use self::readers::{Chunk, Readers};
+use self::place::Place;
+use self::readers::Readers;
 use super::{Account, Begin, Destination, Drain, OutputPlan};
 use crate::file::{Encoder, Format, Meta, Record, Summary};
 use crate::journal::Journal;
@@ -38,6 +40,13 @@ use crate::text::harmless;
 const FULL: usize = 256 * 1024;
 /// How long readers may take for what they still have to get, at the end.
 const LAST: Duration = Duration::from_secs(2);
+/// How long what finds readers may take after that: a name server, say, may not answer.
+const AFTER_LAST: Duration = Duration::from_millis(500);
+/// Most interfaces of a savefile: all that there were are in the header of those that come later.
+const INTERFACES: usize = 10_000;
+
+/// What finds readers, ready to begin.
+type Work = Box<dyn FnOnce() + Send>;
 
 /// What readers are told, when they come and go.
 pub(super) type Said = Arc<Journal>;
@@ -48,6 +57,8 @@ pub struct Live {
     readers: Arc<Readers>,
     /// Finds readers until it is told to stop.
     finder: Option<JoinHandle<()>>,
+    /// How long that may take to end.
+    patience: Duration,
     encoder: Encoder,
     /// Blocks that are not given on yet.
     chunk: Vec<u8>,
@@ -79,6 +90,11 @@ impl Live {
         Ok(Self {
             readers,
             finder: Some(finder),
+            patience: match plan.destination {
+                #[cfg(unix)]
+                Destination::Exec(_) => LAST + exec::ENDING + AFTER_LAST,
+                _ => LAST + AFTER_LAST,
+            },
             encoder,
             chunk: Vec::with_capacity(FULL),
             streams: HashMap::new(),
@@ -87,20 +103,48 @@ impl Live {
         })
     }
 
-    /// The number of a new interface in the savefile, if that has a place for it.
-    fn add(&mut self, meta: &Meta) -> Option<u32> {
-        match self.encoder.add(meta) {
+    /// Finds what would fail, without beginning anything.
+    pub fn check(plan: &OutputPlan) -> io::Result<()> {
+        plan.tls.as_ref().map(server::identity).transpose()?;
+        match &plan.destination {
+            #[cfg(unix)]
+            Destination::Pipe(path) => match pipe::is_pipe(path) {
+                // It will be made.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            },
+            #[cfg(not(unix))]
+            Destination::Pipe(_) | Destination::Exec(_) => Err(not_here()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The number of an interface in the savefile, if that has a place for it.
+    fn interface(&mut self, meta: &Meta) -> Option<u32> {
+        if let Some(known) = self.interfaces.get(meta) {
+            return *known;
+        }
+        let is_full = self.interfaces.len() >= INTERFACES;
+        let added = match is_full {
+            true => Err(format!("there are {INTERFACES} already")),
+            false => self.encoder.add(meta).map_err(|e| e.to_string()),
+        };
+        let number = match added {
             Ok((number, block)) => {
                 self.readers.add_to_header(&block);
                 Some(number)
             }
             Err(error) => {
                 let interface = harmless(meta.interface.as_bytes());
-                let consequence = "its packets are counted as not written";
-                self.readers.warn(&format!("{interface}: {error}; {consequence}"));
+                self.readers
+                    .warn(&format!("{interface}: {error}; its packets are counted as not written"));
                 None
             }
+        };
+        if !is_full {
+            self.interfaces.insert(meta.clone(), number);
         }
+        number
     }
 
     /// Gives on what was gathered.
@@ -112,8 +156,8 @@ impl Live {
         for stream in &self.pending {
             packets += self.streams.get(stream).map_or(0, |known| known.pending);
         }
-        let bytes = std::mem::replace(&mut self.chunk, Vec::with_capacity(FULL));
-        let taken = self.readers.give(Chunk { bytes, packets });
+        let taken = self.readers.give(&self.chunk, packets);
+        self.chunk.clear();
         for stream in self.pending.drain(..) {
             if let Some(known) = self.streams.get_mut(&stream) {
                 let pending = std::mem::take(&mut known.pending);
@@ -128,19 +172,13 @@ impl Live {
 impl Drain for Live {
     fn begin(&mut self, begin: Begin) {
         let Begin { stream, meta, account, .. } = begin;
-        if self.streams.get(&stream).is_some_and(|known| known.meta == meta) {
+        let same = |known: &Known| known.meta == meta && Arc::ptr_eq(&known.account, &account);
+        if self.streams.get(&stream).is_some_and(same) {
             return;
         }
-        // Its packets in the chunk are of the interface that it was.
+        // Packets of it in the chunk are of the interface that it was.
         self.flush();
-        let interface = match self.interfaces.get(&meta) {
-            Some(known) => *known,
-            None => {
-                let interface = self.add(&meta);
-                self.interfaces.insert(meta.clone(), interface);
-                interface
-            }
-        };
+        let interface = self.interface(&meta);
         let known = Known { meta, interface, account, pending: 0, summary: Summary::default() };
         self.streams.insert(stream, known);
     }
@@ -183,25 +221,62 @@ impl Drain for Live {
 
     fn finish(&mut self, _: &Journal) {
         self.flush();
-        self.readers.finish(Instant::now() + LAST);
-        if let Some(finder) = self.finder.take() {
-            // If it panicked, that was said.
-            let _ = finder.join();
+        let now = Instant::now();
+        self.readers.finish(now + LAST);
+        let Some(finder) = self.finder.take() else { return };
+        while !finder.is_finished() {
+            if now.elapsed() > self.patience {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
+        // If it panicked, that was said.
+        let _ = finder.join();
     }
 }
 
-/// Starts what finds readers.
-fn find(plan: &OutputPlan, readers: &Arc<Readers>) -> io::Result<JoinHandle<()>> {
-    match &plan.destination {
-        Destination::PcapOverIp(address) => server::start(*address, plan.tls.as_ref(), readers),
-        Destination::PcapOverIpConnect(place) => connect::start(place, readers),
-        #[cfg(unix)]
-        Destination::Pipe(path) => pipe::start(path, readers),
-        #[cfg(unix)]
-        Destination::Exec(command) => exec::start(command, readers),
-        _ => Err(io::Error::other("only on Unix")),
+impl Drop for Live {
+    fn drop(&mut self) {
+        // It may never have begun.
+        self.readers.finish(Instant::now());
     }
+}
+
+/// Starts what finds readers, at once or when the place is free.
+fn find(plan: &OutputPlan, readers: &Arc<Readers>) -> io::Result<JoinHandle<()>> {
+    if let Some(place) = Place::take(&plan.destination) {
+        let work = prepare(plan, readers)?;
+        return spawn(move || {
+            work();
+            drop(place);
+        });
+    }
+    Live::check(plan)?;
+    let (plan, readers) = (plan.clone(), Arc::clone(readers));
+    spawn(move || {
+        let Some(place) = Place::wait(&plan.destination, &readers) else { return };
+        match prepare(&plan, &readers) {
+            Ok(work) => work(),
+            Err(error) => readers.warn(&format!("cannot begin: {error}")),
+        }
+        drop(place);
+    })
+}
+
+fn prepare(plan: &OutputPlan, readers: &Arc<Readers>) -> io::Result<Work> {
+    match &plan.destination {
+        Destination::PcapOverIp(address) => server::prepare(*address, plan.tls.as_ref(), readers),
+        Destination::PcapOverIpConnect(place) => Ok(connect::prepare(place, readers)),
+        #[cfg(unix)]
+        Destination::Pipe(path) => pipe::prepare(path, readers),
+        #[cfg(unix)]
+        Destination::Exec(command) => exec::prepare(command, readers),
+        _ => Err(not_here()),
+    }
+}
+
+fn not_here() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "pipe and exec are for Unix")
 }
 
 /// A thread for those who find readers, and for readers.
@@ -209,23 +284,11 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("live".to_owned()).spawn(work)
 }
 
-/// A reader whose host is gone is noticed, even if nothing is captured.
-fn keep_alive(stream: &std::net::TcpStream) -> io::Result<()> {
-    let socket = socket2::SockRef::from(stream);
-    let idle = socket2::TcpKeepalive::new().with_time(Duration::from_secs(30));
-    socket.set_tcp_keepalive(&idle)
-}
-
 /// Pauses between tries, longer and longer.
 #[derive(Debug, Default)]
 struct Pauses(u32);
 
 impl Pauses {
-    /// Whether nothing was tried in vain yet.
-    fn is_first(&self) -> bool {
-        self.0 == 0
-    }
-
     /// What was tried then has worked; if it did so for a while, the next pause is a short one.
     fn after(&mut self, start: Instant) {
         if start.elapsed() > Duration::from_secs(10) {
@@ -236,7 +299,7 @@ impl Pauses {
     /// The next: a fifth of a second, then more, up to half a minute.
     fn next(&mut self) -> Duration {
         let pause = Duration::from_millis(200) * 2u32.pow(self.0.min(8));
-        self.0 += 1;
+        self.0 = self.0.saturating_add(1);
         pause.min(Duration::from_secs(30))
     }
 }

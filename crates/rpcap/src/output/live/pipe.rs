@@ -1,12 +1,11 @@
 //! `pipe:PATH`: a named pipe, for one reader after the other.
 
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -15,8 +14,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
+use super::Work;
 use super::readers::{GLANCE, Readers};
-use super::spawn;
 use super::transport::Transport;
 
 /// The writing end of a pipe. It never waits for longer than it is told.
@@ -64,31 +63,43 @@ impl End {
     }
 }
 
-pub(super) fn start(path: &Path, readers: &Arc<Readers>) -> io::Result<JoinHandle<()>> {
-    make(path)?;
+pub(super) fn prepare(path: &Path, readers: &Arc<Readers>) -> io::Result<Work> {
+    match mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR) {
+        Ok(()) => {}
+        Err(Errno::EEXIST) => is_pipe(path)?,
+        Err(error) => return Err(error.into()),
+    }
     let (path, readers) = (path.to_owned(), Arc::clone(readers));
-    spawn(move || find(&path, &readers))
+    Ok(Box::new(move || find(&path, &readers)))
 }
 
-/// Makes the pipe, if it is not there.
-pub(in super::super) fn make(path: &Path) -> io::Result<()> {
-    match mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR) {
-        Ok(()) => Ok(()),
-        Err(Errno::EEXIST) => match std::fs::metadata(path)?.file_type().is_fifo() {
-            true => Ok(()),
-            false => Err(io::Error::other("there is something else than a named pipe")),
-        },
-        Err(error) => Err(error.into()),
+/// Fails if it is something else.
+pub(super) fn is_pipe(path: &Path) -> io::Result<()> {
+    named_pipe(std::fs::metadata(path)?.file_type())
+}
+
+fn named_pipe(found: FileType) -> io::Result<()> {
+    match found {
+        pipe if pipe.is_fifo() => Ok(()),
+        directory if directory.is_dir() => Err(io::Error::other("that is a directory")),
+        _ => Err(io::Error::other("that is no named pipe, and would be overwritten")),
     }
 }
 
-fn find(path: &PathBuf, readers: &Readers) {
+/// Its end, if somebody has opened the other.
+fn open(path: &Path) -> io::Result<End> {
+    // Without O_NONBLOCK it would wait for a reader.
+    let flags = (OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).bits();
+    let file = File::options().write(true).custom_flags(flags).open(path)?;
+    // It may have been replaced.
+    named_pipe(file.metadata()?.file_type())?;
+    End::new(file)
+}
+
+fn find(path: &Path, readers: &Readers) {
     let mut told = false;
     while readers.wait(GLANCE) {
-        // Without O_NONBLOCK it would wait for a reader.
-        let flags = (OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).bits();
-        let opened = File::options().write(true).custom_flags(flags).open(path);
-        match opened.and_then(End::new) {
+        match open(path) {
             Ok(end) => {
                 told = false;
                 readers.serve("somebody", &mut Transport::Pipe(end));

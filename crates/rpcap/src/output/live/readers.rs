@@ -7,23 +7,44 @@ use std::time::{Duration, Instant};
 use super::Said;
 use super::transport::Transport;
 use crate::locked::lock;
-use crate::text::plural;
+use crate::text::{Count, plural};
 
 /// Bytes that may wait for a reader.
 const ROOM: usize = 16 * 1024 * 1024;
 /// Bytes of descriptions of interfaces that may wait, which cannot be left out.
 const HEADER_ROOM: usize = 32 * 1024 * 1024;
-/// Most readers at a time.
-const MOST: usize = 64;
+/// What a chunk occupies beside its bytes: without that, many small ones would not be bounded.
+const OVERHEAD: usize = 128;
+/// What is left of the time to end when nothing new is begun, so that what was begun is complete.
+const LAST_CHUNK: Duration = Duration::from_millis(500);
 /// Between two looks at whether to end.
 pub(super) const GLANCE: Duration = Duration::from_millis(100);
 
 /// Whole blocks.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    pub(super) bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     /// Packets in them.
-    pub(super) packets: u64,
+    packets: u64,
+}
+
+impl Chunk {
+    fn new(bytes: &[u8], packets: u64) -> Arc<Self> {
+        Arc::new(Self { bytes: bytes.into(), packets })
+    }
+
+    fn room(&self) -> usize {
+        self.bytes.len() + OVERHEAD
+    }
+}
+
+/// Why a reader reads no more.
+enum End {
+    /// Nothing more comes.
+    Over,
+    Gone(io::Error),
+    /// It took too long to get this many packets, and those that still wait.
+    Late(u64),
 }
 
 /// All that read the same savefile.
@@ -104,7 +125,7 @@ impl Readers {
     pub(super) fn add_to_header(&self, block: &[u8]) {
         let mut state = lock(&self.state);
         state.header.extend_from_slice(block);
-        let chunk = Arc::new(Chunk { bytes: block.to_vec(), packets: 0 });
+        let chunk = Chunk::new(block, 0);
         for queue in &state.queues {
             // Without a description of its interface no packet can be read.
             if !queue.put(&chunk, HEADER_ROOM) {
@@ -113,11 +134,13 @@ impl Readers {
         }
     }
 
-    /// Gives a chunk to all readers; whether any took it.
-    pub(super) fn give(&self, chunk: Chunk) -> bool {
-        let chunk = Arc::new(chunk);
-        let mut state = lock(&self.state);
-        state.queues.retain(|queue| !queue.lock().closed);
+    /// Gives whole blocks to all readers; whether any took them.
+    pub(super) fn give(&self, bytes: &[u8], packets: u64) -> bool {
+        let state = lock(&self.state);
+        if state.queues.is_empty() {
+            return false;
+        }
+        let chunk = Chunk::new(bytes, packets);
         let mut taken = false;
         for queue in &state.queues {
             taken |= queue.put(&chunk, ROOM);
@@ -134,64 +157,71 @@ impl Readers {
         }
     }
 
-    fn is_late(&self) -> bool {
-        self.is_ending() && lock(&self.end).is_some_and(|end| Instant::now() > end)
+    /// Whether less than this is left of the time to end.
+    fn is_late(&self, reserve: Duration) -> bool {
+        self.is_ending() && lock(&self.end).is_some_and(|end| Instant::now() + reserve > end)
     }
 
-    /// Writes the savefile to a reader until it goes, or nothing more comes. `false` if there are
-    /// too many readers.
-    pub(super) fn serve(&self, who: &str, transport: &mut Transport) -> bool {
+    /// Writes the savefile to a reader until it goes, or nothing more comes.
+    pub(super) fn serve(&self, who: &str, transport: &mut Transport) {
         let queue = Arc::new(Queue::default());
         {
             let mut state = lock(&self.state);
-            state.queues.retain(|queue| !queue.lock().closed);
-            if state.queues.len() >= MOST || self.is_ending() {
-                return false;
+            if self.is_ending() {
+                return;
             }
-            let header = Chunk { bytes: state.header.clone(), packets: 0 };
-            queue.put(&Arc::new(header), usize::MAX);
+            queue.put(&Chunk::new(&state.header, 0), usize::MAX);
             state.queues.push(Arc::clone(&queue));
         }
         self.say(&format!("{who} reads"));
-        let (packets, error) = self.write(&queue, transport);
-        let lost = queue.close();
-        let packets = plural(packets, "packet", "packets");
-        let why = match error {
-            None => String::new(),
-            Some(e) => format!(" ({e})"),
+        let (packets, end) = self.write(&queue, transport);
+        lock(&self.state).queues.retain(|other| !Arc::ptr_eq(other, &queue));
+        let (mut lost, waiting) = queue.close();
+        let why = match end {
+            End::Over => String::new(),
+            End::Gone(error) => format!(" ({error})"),
+            End::Late(begun) => {
+                lost += begun + waiting;
+                " (it took too long to end)".to_owned()
+            }
         };
+        let packets = plural(packets, "packet", "packets");
         match lost {
             0 => self.say(&format!("{who} reads no more{why}: {packets}")),
             lost => self.warn(&format!(
-                "{who} reads no more{why}: {packets}, and {lost} left out because it was too slow"
+                "{who} reads no more{why}: {packets}, and {} left out because it was too slow",
+                Count(lost)
             )),
         }
-        true
     }
 
-    fn write(&self, queue: &Queue, transport: &mut Transport) -> (u64, Option<io::Error>) {
+    fn write(&self, queue: &Queue, transport: &mut Transport) -> (u64, End) {
         let mut packets = 0;
         loop {
             let Some(chunk) = queue.take(GLANCE) else {
-                if queue.is_over() {
-                    let _ = transport.finish();
-                    return (packets, None);
-                }
                 // A reader that has nothing to get may go as well.
-                match transport.check() {
-                    Ok(()) => continue,
-                    Err(error) => return (packets, Some(error)),
+                let done = match queue.is_over() {
+                    true => transport.finish(),
+                    false => transport.check().map(|()| false),
+                };
+                match done {
+                    Ok(true) => return (packets, End::Over),
+                    Ok(false) if self.is_late(Duration::ZERO) => return (packets, End::Late(0)),
+                    Ok(false) => continue,
+                    Err(error) => return (packets, End::Gone(error)),
                 }
             };
-            let mut rest = chunk.bytes.as_slice();
+            if self.is_late(LAST_CHUNK) {
+                return (packets, End::Late(chunk.packets));
+            }
+            let mut rest = &*chunk.bytes;
             while !rest.is_empty() {
                 match transport.write(rest) {
                     Ok(n) => rest = rest.get(n..).unwrap_or_default(),
-                    Err(error) => return (packets, Some(error)),
+                    Err(error) => return (packets, End::Gone(error)),
                 }
-                if self.is_late() {
-                    let late = io::Error::new(io::ErrorKind::TimedOut, "it took too long to end");
-                    return (packets, Some(late));
+                if !rest.is_empty() && self.is_late(Duration::ZERO) {
+                    return (packets, End::Late(chunk.packets));
                 }
             }
             packets += chunk.packets;
@@ -210,11 +240,11 @@ impl Queue {
         if state.closed {
             return false;
         }
-        if state.bytes + chunk.bytes.len() > room {
+        if state.bytes + chunk.room() > room {
             state.lost += chunk.packets;
             return false;
         }
-        state.bytes += chunk.bytes.len();
+        state.bytes += chunk.room();
         state.chunks.push_back(Arc::clone(chunk));
         drop(state);
         self.ready.notify_one();
@@ -226,7 +256,7 @@ impl Queue {
         let waited = self.ready.wait_timeout_while(self.lock(), wait, idle);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
         let chunk = state.chunks.pop_front()?;
-        state.bytes -= chunk.bytes.len();
+        state.bytes -= chunk.room();
         Some(chunk)
     }
 
@@ -236,10 +266,10 @@ impl Queue {
     }
 
     /// No more is put in; packets that were left out, and those that are still waiting.
-    fn close(&self) -> u64 {
+    fn close(&self) -> (u64, u64) {
         let mut state = self.lock();
         state.closed = true;
         self.ready.notify_all();
-        state.lost + state.chunks.iter().map(|chunk| chunk.packets).sum::<u64>()
+        (state.lost, state.chunks.iter().map(|chunk| chunk.packets).sum())
     }
 }

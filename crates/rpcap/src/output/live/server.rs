@@ -5,55 +5,71 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rustls::{ServerConfig, ServerConnection};
 
 use super::readers::{GLANCE, Readers};
 use super::transport::Transport;
-use super::{keep_alive, spawn};
+use super::{Work, spawn};
+use crate::client::prepare as keep_alive;
 use crate::tls::server_config;
 
-pub(super) fn start(
+/// Most readers at a time, those among them that have not shaken hands yet.
+pub(super) const MOST: usize = 64;
+/// How long shaking hands may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// The files that readers are shown a certificate from, and what was in them at the beginning.
+type Identity = ((PathBuf, PathBuf), Arc<ServerConfig>);
+
+/// What TLS needs, read and checked.
+pub(super) fn identity(files: &(PathBuf, PathBuf)) -> io::Result<Identity> {
+    let config = server_config(&files.0, &files.1).map_err(io::Error::other)?;
+    Ok((files.clone(), Arc::new(config)))
+}
+
+pub(super) fn prepare(
     address: SocketAddr,
     tls: Option<&(PathBuf, PathBuf)>,
     readers: &Arc<Readers>,
-) -> io::Result<JoinHandle<()>> {
-    let config = tls.map(|(cert, key)| server_config(cert, key).map(Arc::new));
-    let config = config.transpose().map_err(io::Error::other)?;
+) -> io::Result<Work> {
+    let identity = tls.map(identity).transpose()?;
     let listener = TcpListener::bind(address)?;
     let address = listener.local_addr()?;
-    // Threads look now and then whether it is over.
+    // The thread looks now and then whether it is over.
     listener.set_nonblocking(true)?;
+    if !address.ip().is_loopback() {
+        readers.warn(&format!("whoever can reach {address} may read along: nobody is asked"));
+    }
     readers.say(&format!("readers may connect to {address}"));
     let readers = Arc::clone(readers);
-    spawn(move || accept(&listener, config.as_ref(), &readers))
+    Ok(Box::new(move || accept(&listener, identity.as_ref(), &readers)))
 }
 
-fn accept(listener: &TcpListener, config: Option<&Arc<ServerConfig>>, readers: &Arc<Readers>) {
+fn accept(listener: &TcpListener, identity: Option<&Identity>, readers: &Arc<Readers>) {
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
-    loop {
-        let (stream, peer) = match listener.accept() {
-            Ok(accepted) => accepted,
+    while !readers.is_ending() {
+        let Ok((stream, peer)) = listener.accept() else {
             // Nobody there, or no descriptor left: it is tried again.
-            Err(_) if readers.wait(GLANCE) => continue,
-            Err(_) => break,
+            readers.wait(GLANCE);
+            continue;
         };
         threads.retain(|thread| !thread.is_finished());
-        let (served, config) = (Arc::clone(readers), config.cloned());
-        let thread = spawn(move || {
-            let who = peer.to_string();
-            match greet(stream, config) {
-                Ok(mut transport) => {
-                    if !served.serve(&who, &mut transport) {
-                        served.warn(&format!("{who} turned away: too many read already"));
-                    }
-                }
-                Err(error) => served.warn(&format!("{who}: {error}")),
-            }
-        });
+        if threads.len() >= MOST {
+            readers.warn(&format!("{peer} turned away: {MOST} read already"));
+            continue;
+        }
+        let thread = {
+            let (readers, identity) = (Arc::clone(readers), identity.cloned());
+            spawn(move || match greet(stream, identity, &readers) {
+                Ok(mut transport) => readers.serve(&peer.to_string(), &mut transport),
+                Err(error) => readers.warn(&format!("{peer} turned away: {error}")),
+            })
+        };
         match thread {
             Ok(thread) => threads.push(thread),
-            Err(error) => readers.warn(&format!("{peer}: no thread for it: {error}")),
+            Err(error) => readers.warn(&format!("{peer} turned away: no thread for it: {error}")),
         }
     }
     for thread in threads {
@@ -62,14 +78,13 @@ fn accept(listener: &TcpListener, config: Option<&Arc<ServerConfig>>, readers: &
     }
 }
 
-fn greet(stream: TcpStream, config: Option<Arc<ServerConfig>>) -> io::Result<Transport> {
+fn greet(stream: TcpStream, tls: Option<Identity>, readers: &Readers) -> io::Result<Transport> {
     stream.set_nonblocking(false)?;
-    keep_alive(&stream)?;
-    match config {
-        None => Transport::tcp(stream),
-        Some(config) => {
-            let connection = ServerConnection::new(config).map_err(io::Error::other)?;
-            Transport::tls(connection, stream)
-        }
-    }
+    keep_alive(&stream);
+    let Some((files, first)) = tls else { return Transport::tcp(stream) };
+    // A certificate that was renewed; half of one that is just being written is none.
+    let config = server_config(&files.0, &files.1).map_or(first, Arc::new);
+    let connection = ServerConnection::new(config).map_err(io::Error::other)?;
+    let until = Instant::now() + HANDSHAKE;
+    Transport::tls(connection, stream, || Instant::now() > until || readers.is_ending())
 }
