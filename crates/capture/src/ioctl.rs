@@ -1,4 +1,4 @@
-//! Questions about an interface that only an ioctl answers (netdevice(7), and `linux/ethtool.h`).
+//! Questions about an interface that only an ioctl answers, and its settings (netdevice(7), and `linux/ethtool.h`).
 #![allow(unsafe_code, reason = "ioctl(2) has no safe wrapper for these requests")]
 
 use std::{
@@ -57,6 +57,30 @@ impl Asker {
         Ok(libc::c_int::from(flags) & libc::IFF_UP != 0)
     }
 
+    /// The interface's MTU.
+    pub(crate) fn mtu(&self, device: &str) -> io::Result<usize> {
+        let request = self.ask(libc::SIOCGIFMTU, request(device)?)?;
+        // SAFETY: the kernel answered SIOCGIFMTU by filling in this member of the union.
+        let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+        Ok(usize::try_from(mtu).unwrap_or(0))
+    }
+
+    /// Sets the interface's MTU.
+    pub(crate) fn set_mtu(&self, device: &str, mtu: libc::c_int) -> io::Result<()> {
+        let mut request = request(device)?;
+        request.ifr_ifru.ifru_mtu = mtu;
+        self.ask(libc::SIOCSIFMTU, request).map(drop)
+    }
+
+    /// Sets these of the interface's flags (`IFF_`), and leaves the others.
+    pub(crate) fn add_flags(&self, device: &str, flags: libc::c_int) -> io::Result<()> {
+        let mut request = self.ask(libc::SIOCGIFFLAGS, request(device)?)?;
+        // SAFETY: the kernel answered SIOCGIFFLAGS by filling in this member of the union.
+        let before = unsafe { request.ifr_ifru.ifru_flags };
+        request.ifr_ifru.ifru_flags = before | flags as libc::c_short;
+        self.ask(libc::SIOCSIFFLAGS, request).map(drop)
+    }
+
     /// Whether the interface has a link. `EOPNOTSUPP` or `EINVAL` where that makes no sense.
     pub(crate) fn has_link(&self, device: &str) -> io::Result<bool> {
         let mut value = EthtoolValue { cmd: ETHTOOL_GLINK, data: 0 };
@@ -95,7 +119,7 @@ pub(crate) fn why_down(device: &str, unbound: impl Fn() -> bool) -> Error {
 }
 
 /// A request that names `device`; a name that cannot be one is answered as the kernel would.
-fn request(device: &str) -> io::Result<libc::ifreq> {
+pub(crate) fn request(device: &str) -> io::Result<libc::ifreq> {
     // SAFETY: `struct ifreq` is integers, arrays and a union of them and pointers: all zeroes are a value of it.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     let bytes = device.as_bytes();

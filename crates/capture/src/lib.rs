@@ -15,6 +15,8 @@ pub mod devices;
 pub mod filter;
 pub mod libpcap;
 pub mod replay;
+#[cfg(target_os = "linux")]
+pub mod tap;
 
 #[cfg(target_os = "linux")]
 mod af_packet;

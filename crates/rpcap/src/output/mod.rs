@@ -3,6 +3,7 @@
 mod batch;
 mod destination;
 mod files;
+mod frames;
 mod live;
 mod open;
 mod plan;
