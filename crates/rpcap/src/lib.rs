@@ -9,7 +9,7 @@
 //! * [`output`]: where packets go, each place with a queue and a thread of its own.
 //! * [`extcap`]: what Wireshark asks of programs that capture for it.
 //! * [`tls`]: which daemons are trusted, where connections are encrypted.
-//! * [`ledger`]: what became of every packet.
+//! * [`ledger`]: what became of every packet; [`clock`]: how far the daemon's clock is from this one's.
 //! * [`keeper`], [`mod@file`], [`mod@print`]: what packets are turned into.
 //!
 //! Threads and blocking sockets; every wait for a daemon has a deadline. What a daemon says is
@@ -17,6 +17,7 @@
 //! they are shown.
 
 pub mod client;
+pub mod clock;
 pub mod collector;
 pub mod data;
 pub mod extcap;

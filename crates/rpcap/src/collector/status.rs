@@ -76,6 +76,12 @@ pub struct AgentStatus {
     /// Why nothing is captured, if nothing is.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// Its clock minus this host's while something is captured, in nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_offset_ns: Option<i64>,
+    /// How many nanoseconds that may be wrong, either way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_error_ns: Option<u64>,
     /// The sums of all captures.
     #[serde(flatten)]
     pub totals: Totals,
@@ -130,6 +136,7 @@ impl AgentStatus {
     fn of(stream: &Stream) -> Self {
         let totals = stream.totals();
         let (account, live) = (&stream.account, stream.live());
+        let clock = live.clock.filter(|_| live.phase == Phase::Capturing);
         Self {
             agent: stream.host.clone(),
             address: stream.key.agent,
@@ -139,6 +146,8 @@ impl AgentStatus {
             state: live.phase,
             since: seconds(live.since),
             reason: live.reason.clone(),
+            clock_offset_ns: clock.map(|c| c.nanos),
+            clock_error_ns: clock.map(|c| c.error),
             totals,
             written: account.written.load(Relaxed),
             not_written: account.unwritten.load(Relaxed),

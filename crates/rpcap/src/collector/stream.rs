@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use super::flow::Flow;
+use crate::clock::Offset;
 use crate::data::Received;
 use crate::file::{Summary, nanos};
 use crate::ledger::{DaemonCounts, Ledger, Told, Verdict};
@@ -134,6 +135,8 @@ pub struct Live {
     pub flow: Option<Arc<Flow>>,
     /// The counters that its agent told last.
     pub told: Option<DaemonCounts>,
+    /// How far the agent's clock was from this host's when it was asked last.
+    pub clock: Option<Offset>,
     /// The captures that are over.
     pub past: Totals,
 }
@@ -166,6 +169,7 @@ impl Stream {
             peer,
             flow: None,
             told: None,
+            clock: None,
             past: Totals::default(),
         };
         let label = label(&host, &key);
@@ -226,6 +230,7 @@ impl Stream {
             filter_accepted: known.then_some(t.received),
             os_dropped: known.then_some(t.dropped),
             delivered: Some(t.delivered),
+            clock: self.live().clock,
             comment: format!(
                 "of all files: received {} = dropped {} + captured {}; captured = unsent {} + \
                  sent {}; sent = delivered {} + lost {}",

@@ -1,4 +1,5 @@
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{self, BufWriter, Stdout};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
@@ -6,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use rpcap::client::{CaptureOptions, Client, Error, Transport};
+use rpcap::clock::Offset;
 use rpcap::data::datagrams::Options;
 use rpcap::data::{DataError, Receiver};
 use rpcap::file::{self, Format, Meta, Record, Summary, Writer, nanos};
@@ -47,10 +49,17 @@ pub(crate) fn run(args: &Capture) -> anyhow::Result<()> {
         (None, None) => Vec::new(),
     };
     // Before the capture starts: nothing is captured that cannot be kept.
-    let output = open_output(args, device, dlt)?;
-    let keeper = Keeper::new(output, args.count);
+    let file = args.write.as_deref().map(create).transpose()?;
     let started = SystemTime::now();
-    let running = start(client, args, filter, keeper)?;
+    let receiver = start(&mut client, args, filter)?;
+    if !args.udp {
+        // What comes meanwhile waits, as datagrams might not.
+        client.compare_clocks()?;
+    }
+    let output = open_output(args, file, device, dlt, client.clock_offset())?;
+    let keeper = Keeper::new(output, args.count);
+    let sampled = args.sample.unwrap_or_default() != Sampling::None;
+    let running = Running::new(client, receiver, keeper, sampled)?;
     if !args.quiet {
         say_start(args, device, dlt);
     }
@@ -89,8 +98,27 @@ fn bytecode(given: &str) -> anyhow::Result<Vec<Instruction>> {
     Ok(filter::from_bytecode(text)?)
 }
 
-fn open_output(args: &Capture, device: &str, dlt: u32) -> anyhow::Result<Destination> {
-    let Some(path) = &args.write else {
+fn create(path: &Path) -> anyhow::Result<File> {
+    Writer::create(path).map_err(|error| unwritable(path, error))
+}
+
+fn unwritable(path: &Path, error: file::Error) -> anyhow::Error {
+    match error {
+        file::Error::Create { source, .. } | file::Error::Write(source) => {
+            Failure::Output(shown(path), source).into()
+        }
+        error => error.into(),
+    }
+}
+
+fn open_output(
+    args: &Capture,
+    file: Option<File>,
+    device: &str,
+    dlt: u32,
+    clock: Option<Offset>,
+) -> anyhow::Result<Destination> {
+    let (Some(path), Some(file)) = (&args.write, file) else {
         let to = BufWriter::with_capacity(64 * 1024, io::stdout());
         return Ok(Destination::Lines(Lines::new(to, dlt)));
     };
@@ -99,16 +127,12 @@ fn open_output(args: &Capture, device: &str, dlt: u32) -> anyhow::Result<Destina
         snaplen: args.snaplen,
         interface: device.to_owned(),
         filter: args.filter.clone(),
+        clock,
         comment: Some(format!("captured by rpcap from {}", args.url.endpoint)),
         ..Meta::default()
     };
-    match Writer::open(path, Format::of(path), &meta) {
-        Ok(writer) => Ok(Destination::File(Box::new(writer))),
-        Err(file::Error::Create { source, .. } | file::Error::Write(source)) => {
-            Err(Failure::Output(shown(path), source).into())
-        }
-        Err(error) => Err(error.into()),
-    }
+    let writer = Writer::new(file, Format::of(path), &meta);
+    Ok(Destination::File(Box::new(writer.map_err(|error| unwritable(path, error))?)))
 }
 
 fn shown(path: &Path) -> String {
@@ -119,14 +143,12 @@ fn shown(path: &Path) -> String {
 }
 
 fn start(
-    mut client: Client,
+    client: &mut Client,
     args: &Capture,
     filter: Vec<Instruction>,
-    keeper: Keeper<Destination>,
-) -> anyhow::Result<Running<Keeper<Destination>>> {
+) -> anyhow::Result<Receiver> {
     let sampling = args.sample.unwrap_or_default();
-    let sampled = sampling != Sampling::None;
-    if sampled {
+    if sampling != Sampling::None {
         client.set_sampling(sampling)?;
     }
     let direction = match (args.inbound, args.outbound) {
@@ -152,7 +174,7 @@ fn start(
     {
         say_buffer(receiver.receive_buffer());
     }
-    Ok(Running::new(client, receiver, keeper, sampled)?)
+    Ok(receiver)
 }
 
 /// Says so where the system keeps less for the socket than it was asked for.
@@ -194,6 +216,11 @@ fn watch(
         true => None,
         false => Progress::new(),
     };
+    if args.udp
+        && let Err(error) = running.compare_clocks()
+    {
+        return (Some(error.into()), running.end(&interrupts.hurry));
+    }
     let mut asked = Instant::now();
     let failure = loop {
         let left = end.map_or(TICK, |end| end.saturating_duration_since(Instant::now()));
@@ -237,7 +264,7 @@ fn finish(
     outcome: Outcome<Keeper<Destination>>,
     failure: Option<anyhow::Error>,
 ) -> anyhow::Result<()> {
-    let Outcome { sink, ledger, data_error, control_error } = outcome;
+    let Outcome { sink, ledger, clock, data_error, control_error } = outcome;
     let Some(keeper) = sink else {
         bail!("the receiving thread panicked; this is a bug");
     };
@@ -249,6 +276,7 @@ fn finish(
             let summary = Summary {
                 start: nanos(started),
                 end: nanos(SystemTime::now()),
+                clock,
                 ..ledger.summary()
             };
             writer.finish(&summary).map(drop)
@@ -262,6 +290,9 @@ fn finish(
         match &args.write {
             Some(path) => write!(text, " written to {}", shown(path).trim_start_matches("to "))?,
             None => text.push_str(" printed"),
+        }
+        if let Some(clock) = clock {
+            write!(text, "\n{}", clock.in_words())?;
         }
         note!("{text}\n{ledger}");
     }
