@@ -11,7 +11,7 @@
 //! * [`extcap`]: what Wireshark asks of programs that capture for it.
 //! * [`tls`]: which daemons are trusted, where connections are encrypted.
 //! * [`repair`]: checksums and segments as the wire has them.
-//! * [`ledger`]: what became of every packet.
+//! * [`ledger`]: what became of every packet; [`clock`]: how far the daemon's clock is from this one's.
 //! * [`keeper`], [`mod@file`], [`mod@print`]: what packets are turned into.
 //!
 //! Threads and blocking sockets; every wait for a daemon has a deadline. What a daemon says is
@@ -19,6 +19,7 @@
 //! they are shown.
 
 pub mod client;
+pub mod clock;
 pub mod collector;
 pub mod data;
 pub mod extcap;

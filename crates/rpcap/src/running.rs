@@ -10,6 +10,7 @@ use rpcap_proto::bpf::Instruction;
 use rpcap_proto::wire::{ErrorCode, Stats};
 
 use crate::client::{Client, Error, Pushed};
+use crate::clock::Offset;
 use crate::data::{DataError, Gauge, Received, Receiver, Stopper};
 use crate::ledger::{DaemonCounts, Ledger, Told, Widener};
 use crate::sink::Sink;
@@ -61,6 +62,8 @@ pub struct Outcome<S> {
     pub sink: Option<S>,
     /// Where every packet went.
     pub ledger: Ledger,
+    /// How far the daemon's clock is from this host's, if it told.
+    pub clock: Option<Offset>,
     /// What went wrong with the data connection.
     pub data_error: Option<DataError>,
     /// What went wrong with the control connection while the capture was being ended.
@@ -143,6 +146,13 @@ impl<S: Sink + Send + 'static> Running<S> {
         }
     }
 
+    /// Compares clocks, as [`Client::compare_clocks`] does.
+    pub fn compare_clocks(&mut self) -> Result<(), Error> {
+        let compared = self.client.compare_clocks();
+        self.control_lost |= compared.is_err();
+        compared
+    }
+
     /// Gives the capture another filter, empty for all packets. A refusal leaves it as it was.
     pub fn update_filter(&mut self, filter: Vec<Instruction>) -> Result<(), Error> {
         let updated = self.client.update_filter(filter);
@@ -196,9 +206,11 @@ impl<S: Sink + Send + 'static> Running<S> {
                 Err(error) => control_error = Some(error),
             }
         }
+        let clock = client.clock_offset();
         client.close();
         Outcome {
             sink,
+            clock,
             ledger: Ledger { told, sampled: self.sampled, received },
             data_error,
             control_error,

@@ -421,6 +421,8 @@ fn status_and_metrics_say_what_the_ledger_says() {
     let written = metric(&text, "rpcap_packets_total{", &["state=\"written\"", "interface=\"b0\""]);
     assert_eq!(written, Some(100.0), "{text}");
     assert_eq!(metric(&text, "rpcap_capturing{", &["agent=\"127.0.0.1\""]), Some(1.0), "{text}");
+    let clock = metric(&text, "rpcap_clock_offset_seconds{", &["interface=\"b0\""]);
+    assert!(clock.is_some_and(|seconds| seconds.abs() < 1.0), "{text}");
     assert!(get("/").starts_with("HTTP/1.1 404 "));
 
     listener.finish().accounts["127.0.0.1 b0"].check_all_written(sent.len());

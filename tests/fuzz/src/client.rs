@@ -42,7 +42,7 @@ fn run(data: &[u8], piece: usize) -> Outcome {
     let start = StartRequest {
         snaplen: 65_535,
         read_timeout_ms: 500,
-        flags: StartFlags::PROMISC,
+        flags: StartFlags::PROMISC | StartFlags::CLOCK,
         port: 0,
         filter: filter.clone(),
     };

@@ -6,7 +6,9 @@ use rpcap_proto::bpf::Program;
 use rpcap_proto::session::{
     Action, Config, DaemonSession, DataChannel, EndReason, Next, Note, Start, Timers,
 };
-use rpcap_proto::wire::{Address, Device, SNAPLEN_MAX, SockAddr, StartReply, Stats};
+use rpcap_proto::wire::{
+    Address, Clock, Device, SNAPLEN_MAX, SockAddr, StartFlags, StartReply, Stats,
+};
 
 use super::input::Input;
 use super::messages::request;
@@ -94,7 +96,8 @@ impl Run {
                 assert!(!self.running, "a capture beside another");
                 assert_eq!(Some(&start.device), self.device.as_ref());
                 check(&start);
-                session.started(ok.map(|()| StartReply::default()));
+                let extensions = start.flags.0 & StartFlags::CLOCK.0;
+                session.started(ok.map(|()| StartReply { extensions, ..StartReply::default() }));
                 self.running = ok.is_ok();
                 self.captured = self.running;
             }
@@ -103,7 +106,7 @@ impl Run {
                 valid(&program);
                 session.filter_set(ok);
             }
-            Action::ReadStats => session.stats(ok.map(|()| Stats::default())),
+            Action::ReadStats => session.stats(ok.map(|()| Stats::default()), Clock::default()),
             Action::Stop => {
                 assert!(self.captured, "the end of no capture");
                 session.stopped(now);

@@ -2,9 +2,9 @@
 
 use rpcap_proto::bpf::Instruction;
 use rpcap_proto::wire::{
-    Address, AuthReply, AuthRequest, ByteOrder, Device, ErrorCode, FilterBlock, MessageType,
-    OpenReply, Sampling, SockAddr, StartFlags, StartReply, StartRequest, Stats, write_devices,
-    write_empty, write_error, write_message,
+    Address, AuthReply, AuthRequest, ByteOrder, Clock, Device, ErrorCode, FilterBlock, MarkedStats,
+    MessageType, OpenReply, Sampling, SockAddr, StartFlags, StartReply, StartRequest, Stats,
+    StatsRequest, write_devices, write_empty, write_error, write_message,
 };
 
 use super::input::Input;
@@ -49,7 +49,10 @@ pub(crate) fn request(input: &mut Input<'_>) -> Vec<u8> {
             let filter = filter(input);
             write_message(&mut out, MessageType::UpdateFilterRequest, 0, |b| filter.write(b));
         }
-        7 => write_empty(&mut out, MessageType::StatsRequest),
+        7 => {
+            let mark = (input.u8() > 127).then(|| u64::from(input.u32()).to_be_bytes());
+            StatsRequest { mark }.write(&mut out);
+        }
         8 => write_empty(&mut out, MessageType::EndCaptureRequest),
         9 => sampling(input).write(&mut out),
         10 => write_empty(&mut out, MessageType::Close),
@@ -92,13 +95,23 @@ pub(crate) fn reply(request: u8, input: &mut Input<'_>) -> Vec<u8> {
             StartReply { buffer_size, port, extensions }.write(&mut out);
         }
         5 => write_empty(&mut out, MessageType::UpdateFilterReply),
-        6 => Stats {
-            received: input.u32(),
-            if_dropped: input.u32(),
-            kernel_dropped: input.u32(),
-            sent: input.u32(),
+        6 => {
+            let stats = Stats {
+                received: input.u32(),
+                if_dropped: input.u32(),
+                kernel_dropped: input.u32(),
+                sent: input.u32(),
+            };
+            match input.u8() {
+                0..128 => stats.write(&mut out),
+                _ => {
+                    // The marks of the first requests are small numbers.
+                    let mark = u64::from(input.u8()).to_be_bytes();
+                    let clock = Clock { taken: input.u32().into(), replied: input.u32().into() };
+                    MarkedStats { stats, mark, clock }.write(&mut out);
+                }
+            }
         }
-        .write(&mut out),
         7 => write_empty(&mut out, MessageType::EndCaptureReply),
         _ => error(input, &mut out),
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mio::net::TcpStream;
 use rpcap_proto::session::{Action, Config, DaemonSession, DataChannel, Next, Start};
 use rpcap_proto::udpstr::Packer;
-use rpcap_proto::wire::{Device, PacketHeader, StartFlags, StartReply, Stats};
+use rpcap_proto::wire::{Clock, Device, PacketHeader, StartFlags, StartReply, Stats};
 
 /// Bytes of each packet.
 const PACKET: [u8; 64] = [0x5a; 64];
@@ -104,7 +104,7 @@ impl Agent {
             Action::ReadStats => {
                 let stats =
                     Stats { received: self.numbered, sent: self.numbered, ..Stats::default() };
-                self.session.stats(Ok(stats));
+                self.session.stats(Ok(stats), Clock::default());
             }
             Action::Stop => {
                 self.send(true);

@@ -69,7 +69,7 @@ impl Control {
     /// The daemon's counters.
     pub(crate) fn stats(&mut self) -> anyhow::Result<Stats> {
         match self.expect(&Request::Stats)? {
-            Event::Stats(stats) => Ok(stats),
+            Event::Stats(stats, _) => Ok(stats),
             other => bail!("the daemon answered with {other:?}"),
         }
     }

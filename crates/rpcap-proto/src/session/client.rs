@@ -2,9 +2,9 @@
 
 use crate::deframe::{Deframer, Frame};
 use crate::wire::{
-    AuthReply, AuthRequest, Device, ErrorCode, FilterBlock, Header, Malformed, MessageType,
-    OpenReply, Sampling, StartReply, StartRequest, Stats, VERSION, error_text, read_devices,
-    write_empty, write_message,
+    AuthReply, AuthRequest, Clock, Device, ErrorCode, FilterBlock, Header, Malformed, Mark,
+    MarkedStats, MessageType, OpenReply, Sampling, StartFlags, StartReply, StartRequest, Stats,
+    StatsRequest, VERSION, error_text, read_devices, write_empty, write_message,
 };
 
 /// Most payload that is kept of a reply: a list of about 32,000 addresses.
@@ -46,8 +46,8 @@ pub enum Event {
     Started(StartReply),
     /// The filter is changed.
     FilterSet,
-    /// The counters.
-    Stats(Stats),
+    /// The counters, and the daemon's clock if it tells it: see [`StartFlags::CLOCK`].
+    Stats(Stats, Option<Clock>),
     /// The capture is over.
     Ended,
     /// The request is refused; the session goes on, unless the daemon then ends it.
@@ -110,6 +110,11 @@ pub struct ClientSession {
     input: Deframer,
     output: Vec<u8>,
     expected: Option<MessageType>,
+    /// Whether the last STARTCAP offered to ask for the clock, and whether the daemon tells it.
+    offers_clock: bool,
+    tells_clock: bool,
+    /// The mark of the last STATS that had one.
+    mark: Mark,
 }
 
 impl Default for ClientSession {
@@ -127,7 +132,14 @@ impl ClientSession {
     /// The same with less room for a reply, in bytes of payload: for a client that has many
     /// sessions.
     pub fn with_longest_reply(payload: u32) -> Self {
-        Self { input: Deframer::new(payload), output: Vec::new(), expected: None }
+        Self {
+            input: Deframer::new(payload),
+            output: Vec::new(),
+            expected: None,
+            offers_clock: false,
+            tells_clock: false,
+            mark: Mark::default(),
+        }
     }
 
     /// Puts a request into [`Self::output`]. One may be unanswered at a time.
@@ -156,6 +168,7 @@ impl ClientSession {
                 MessageType::SetSamplingReply
             }
             Request::Start(start) => {
+                self.offers_clock = start.flags.contains(StartFlags::CLOCK);
                 start.write(out);
                 MessageType::StartCaptureReply
             }
@@ -164,7 +177,11 @@ impl ClientSession {
                 MessageType::UpdateFilterReply
             }
             Request::Stats => {
-                write_empty(out, MessageType::StatsRequest);
+                let mark = self.tells_clock.then(|| {
+                    self.mark = u64::from_be_bytes(self.mark).wrapping_add(1).to_be_bytes();
+                    self.mark
+                });
+                StatsRequest { mark }.write(out);
                 MessageType::StatsReply
             }
             Request::EndCapture => {
@@ -188,6 +205,11 @@ impl ClientSession {
     /// Takes bytes that came.
     pub fn receive(&mut self, bytes: &[u8]) {
         self.input.push(bytes);
+    }
+
+    /// Whether the daemon tells its clock with the counters of this capture.
+    pub fn tells_clock(&self) -> bool {
+        self.tells_clock
     }
 
     /// Whether a request is unanswered.
@@ -227,12 +249,22 @@ impl ClientSession {
             MessageType::FindAllIfReply => read_devices(payload, header.value).map(Event::Devices),
             MessageType::OpenReply => OpenReply::read(payload).map(Event::Opened),
             MessageType::StartCaptureReply => StartReply::read(payload).map(Event::Started),
-            MessageType::StatsReply => Stats::read(payload).map(Event::Stats),
+            MessageType::StatsReply if self.tells_clock => {
+                MarkedStats::read(payload).map(|reply| {
+                    // Another request's clock tells nothing about this one.
+                    Event::Stats(reply.stats, Some(reply.clock).filter(|_| reply.mark == self.mark))
+                })
+            }
+            MessageType::StatsReply => Stats::read(payload).map(|stats| Event::Stats(stats, None)),
             MessageType::SetSamplingReply => Ok(Event::SamplingSet),
             MessageType::UpdateFilterReply => Ok(Event::FilterSet),
             _ => Ok(Event::Ended),
         }
         .map_err(|source| ClientError::Malformed { kind, source })?;
+        if let Event::Started(reply) = &event {
+            let granted = StartFlags(reply.extensions).contains(StartFlags::CLOCK);
+            self.tells_clock = granted && self.offers_clock;
+        }
         match event {
             Event::Authenticated(AuthReply { min_version, .. }) if min_version > VERSION => {
                 Err(ClientError::Version(min_version))

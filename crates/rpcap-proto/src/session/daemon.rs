@@ -5,13 +5,14 @@ use core::time::Duration;
 use zeroize::Zeroizing;
 
 use super::action::{Action, Config, EndReason, Next, Note};
+use super::open::device_name;
 use super::start::{BadStart, Start};
 use crate::bpf::Program;
 use crate::deframe::{Deframer, Frame};
 use crate::wire::{
-    AuthReply, AuthRequest, DEVICE_NAME_MAX, Device, ErrorCode, FilterBlock, Header, Malformed,
-    MessageType, OpenReply, Reader, Sampling, StartReply, Stats, VERSION, error_text,
-    write_devices, write_empty, write_error,
+    AuthReply, AuthRequest, Clock, Device, ErrorCode, FilterBlock, Header, Malformed, Mark,
+    MarkedStats, MessageType, OpenReply, Reader, Sampling, StartFlags, StartReply, Stats,
+    StatsRequest, VERSION, error_text, write_devices, write_empty, write_error,
 };
 
 /// Most payload that is kept of any request: a STARTCAP with the longest filter.
@@ -54,7 +55,11 @@ pub struct DaemonSession {
     opening: Option<String>,
     sampling: Sampling,
     capture: Capture,
+    /// Whether the client was told that it may ask for the clock.
+    tells_clock: bool,
     pending: Option<Pending>,
+    /// The mark of the STATS that is pending.
+    mark: Option<Mark>,
     /// When the wait for a request, or for an AUTH, began.
     waiting_since: Duration,
     /// When the first byte of an incomplete message was seen.
@@ -80,7 +85,9 @@ impl DaemonSession {
             opening: None,
             sampling: Sampling::None,
             capture: Capture::None,
+            tells_clock: false,
             pending: None,
+            mark: None,
             waiting_since: now,
             message_since: None,
             undecided_since: None,
@@ -420,7 +427,10 @@ impl DaemonSession {
                     .map_err(|e| format!("The filter is not valid: {e}"))?;
                 (Pending::Filter, Action::SetFilter(program))
             }
-            MessageType::StatsRequest => (Pending::Stats, Action::ReadStats),
+            MessageType::StatsRequest => {
+                self.mark = StatsRequest::read(payload).mark.filter(|_| self.tells_clock);
+                (Pending::Stats, Action::ReadStats)
+            }
             MessageType::EndCaptureRequest => {
                 if self.capture == Capture::None {
                     return Err("Device not opened. Cannot close the capture".to_owned());
@@ -513,6 +523,7 @@ impl DaemonSession {
         match result {
             Ok(reply) => {
                 self.capture = Capture::Running;
+                self.tells_clock = StartFlags(reply.extensions).contains(StartFlags::CLOCK);
                 reply.write(&mut self.output);
             }
             Err(text) => {
@@ -533,14 +544,15 @@ impl DaemonSession {
         }
     }
 
-    /// Answers [`Action::ReadStats`].
-    pub fn stats(&mut self, result: Result<Stats, &str>) {
+    /// Answers [`Action::ReadStats`]. The client gets the clock only if it asked for that too.
+    pub fn stats(&mut self, result: Result<Stats, &str>, clock: Clock) {
         if !self.answers(Pending::Stats) {
             return;
         }
-        match result {
-            Ok(stats) => stats.write(&mut self.output),
-            Err(text) => self.error(ErrorCode::GetStats, text),
+        match (result, self.mark.take()) {
+            (Ok(stats), None) => stats.write(&mut self.output),
+            (Ok(stats), Some(mark)) => MarkedStats { stats, mark, clock }.write(&mut self.output),
+            (Err(text), _) => self.error(ErrorCode::GetStats, text),
         }
     }
 
@@ -575,23 +587,4 @@ fn code_of(kind: MessageType) -> ErrorCode {
         MessageType::SetSamplingRequest => ErrorCode::SetSampling,
         _ => ErrorCode::WrongMessage,
     }
-}
-
-/// The name in an OPEN. Only what could be a listed device's name gets further; whether it is one
-/// is for the program to say.
-fn device_name(payload: &[u8]) -> Result<String, String> {
-    if payload.is_empty() {
-        return Err("The device name must not be empty".to_owned());
-    }
-    if payload.len() > DEVICE_NAME_MAX {
-        return Err("Source string too long".to_owned());
-    }
-    if payload.contains(&0) {
-        return Err("The device name contains a NUL byte".to_owned());
-    }
-    let name = core::str::from_utf8(payload).map_err(|_| "The device name is not UTF-8")?;
-    if name.contains("://") {
-        return Err("Source string refers to a remote device".to_owned());
-    }
-    Ok(name.to_owned())
 }

@@ -7,6 +7,7 @@
 mod action;
 mod client;
 mod daemon;
+mod open;
 mod start;
 
 pub use action::{Action, Config, EndReason, Next, Note, Timers};

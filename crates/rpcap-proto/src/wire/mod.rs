@@ -12,6 +12,7 @@ mod packet;
 mod reader;
 mod requests;
 mod startcap;
+mod stats;
 
 pub use auth::{AuthReply, AuthRequest, ByteOrder};
 pub use devices::{Address, Device, PRESELECTED, SockAddr, read_devices, write_devices};
@@ -20,8 +21,9 @@ pub use filter::{FILTER_TYPE_BPF, FilterBlock};
 pub use header::{HEADER_LEN, Header, MessageType, VERSION, write_empty, write_message};
 pub use packet::{MESSAGE_OVERHEAD, PACKET_HEADER_LEN, PacketHeader, PacketMessage, SNAPLEN_MAX};
 pub use reader::Reader;
-pub use requests::{DEVICE_NAME_MAX, OpenReply, Sampling, Stats};
+pub use requests::{DEVICE_NAME_MAX, OpenReply, Sampling};
 pub use startcap::{StartFlags, StartReply, StartRequest, tolerated_tail};
+pub use stats::{Clock, Mark, MarkedStats, Stats, StatsRequest};
 
 /// Bytes that do not form what they should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

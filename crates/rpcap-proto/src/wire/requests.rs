@@ -1,4 +1,4 @@
-//! The small fixed messages: OPEN's reply, sampling and statistics.
+//! The small fixed messages: OPEN's reply and sampling.
 
 use super::{Malformed, MessageType, Reader, write_message};
 
@@ -66,41 +66,6 @@ impl Sampling {
         write_message(out, MessageType::SetSamplingRequest, 0, |b| {
             b.extend_from_slice(&[method, 0, 0, 0]);
             b.extend_from_slice(&value.to_be_bytes());
-        });
-    }
-}
-
-/// Counters of a capture, in packets; 32 bits on the wire, so they wrap.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Passed the filter, those dropped later included.
-    pub received: u32,
-    /// Dropped by the interface or its driver.
-    pub if_dropped: u32,
-    /// Dropped by the kernel because the capture buffer was full.
-    pub kernel_dropped: u32,
-    /// Given to the data connection: the number of the last packet.
-    pub sent: u32,
-}
-
-impl Stats {
-    /// Reads the payload.
-    pub fn read(payload: &[u8]) -> Result<Self, Malformed> {
-        let mut r = Reader::new(payload);
-        Ok(Self {
-            received: r.u32()?,
-            if_dropped: r.u32()?,
-            kernel_dropped: r.u32()?,
-            sent: r.u32()?,
-        })
-    }
-
-    /// Appends the message.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        write_message(out, MessageType::StatsReply, 0, |b| {
-            for field in [self.received, self.if_dropped, self.kernel_dropped, self.sent] {
-                b.extend_from_slice(&field.to_be_bytes());
-            }
         });
     }
 }

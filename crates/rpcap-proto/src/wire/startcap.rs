@@ -21,6 +21,8 @@ impl StartFlags {
     pub const SOURCE_PORT: Self = Self(0x0200);
     /// The client takes sealed udpstr datagrams (docs/sealed-udp.md).
     pub const SEALED: Self = Self(0x0400);
+    /// The client may ask for the daemon's clock (docs/protocol.md, "STATS").
+    pub const CLOCK: Self = Self(0x1000);
 
     /// Whether all bits of `other` are set.
     pub fn contains(self, other: Self) -> bool {

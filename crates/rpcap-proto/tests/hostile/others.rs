@@ -4,6 +4,7 @@ use rpcap_proto::session::{Action, EndReason};
 use rpcap_proto::wire::{ErrorCode, MessageType, Sampling};
 
 use crate::peer::{Peer, START};
+use crate::support::host::CLOCK;
 use crate::support::{claiming, hex, message};
 
 fn sampling_after(payload: &[u8]) -> Sampling {
@@ -75,6 +76,29 @@ fn d6_087_stats_with_payload() {
     let stats = claiming(9, 1 << 20, &[6; 4096]);
     peer.refused(&stats, ErrorCode::GetStats, text);
     peer.ended(&EndReason::Oversize(1 << 20));
+}
+
+#[test]
+fn a_mark_is_eight_bytes_and_asks_for_the_clock_only_where_that_was_offered() {
+    let mut peer = Peer::opened();
+    let stats = |peer: &mut Peer, payload: &[u8]| {
+        peer.answered(&message(MessageType::StatsRequest, payload), MessageType::StatsReply)
+    };
+    assert_eq!(stats(&mut peer, &[6; 8]), [0; 16]);
+    let mut start = hex(START);
+    start[16] |= 0x10;
+    let reply = peer.answered(&start, MessageType::StartCaptureReply);
+    assert_eq!(reply[6..], [0x10, 0]);
+    for short in [0, 7] {
+        assert_eq!(stats(&mut peer, &vec![6; short]), [0; 16]);
+    }
+    for long in [8, 64 * 1024] {
+        let told = stats(&mut peer, &vec![6; long]);
+        assert_eq!((told.len(), &told[..16], &told[16..24]), (40, &[0; 16][..], &[6; 8][..]));
+        assert_eq!(told[24..32], CLOCK.taken.to_be_bytes());
+        assert_eq!(told[32..], CLOCK.replied.to_be_bytes());
+    }
+    peer.stays();
 }
 
 #[test]

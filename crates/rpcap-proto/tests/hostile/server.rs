@@ -56,7 +56,7 @@ fn d8_107_surplus_is_consumed() {
     assert!(matches!(client.poll(), Ok(Some(Event::Authenticated(_)))));
     client.request(&Request::Stats).unwrap();
     client.receive(&message(MessageType::StatsReply, &[0; 16]));
-    assert_eq!(client.poll(), Ok(Some(Event::Stats(Stats::default()))));
+    assert_eq!(client.poll(), Ok(Some(Event::Stats(Stats::default(), None))));
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn d8_113_an_error_pushed_before_a_reply() {
     let text = "went down".to_owned();
     let pushed = Event::Pushed { code: 9, text };
     assert_eq!(client.poll(), Ok(Some(pushed)));
-    assert_eq!(client.poll(), Ok(Some(Event::Stats(Stats::default()))));
+    assert_eq!(client.poll(), Ok(Some(Event::Stats(Stats::default(), None))));
     assert!(!client.is_waiting());
 }
 
@@ -226,7 +226,7 @@ fn d8_113_two_errors_for_one_request() {
     assert_eq!(client.poll(), Ok(Some(pushed)));
     client.request(&Request::Stats).unwrap();
     client.receive(&message(MessageType::StatsReply, &[0; 16]));
-    assert_eq!(client.poll(), Ok(Some(Event::Stats(Stats::default()))));
+    assert_eq!(client.poll(), Ok(Some(Event::Stats(Stats::default(), None))));
 }
 
 #[test]

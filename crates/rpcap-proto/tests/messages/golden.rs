@@ -4,10 +4,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use rpcap_proto::bpf::Instruction;
 use rpcap_proto::wire::{
-    Address, AuthReply, AuthRequest, ByteOrder, Device, ErrorCode, FilterBlock, HEADER_LEN,
-    MessageType, OpenReply, PacketHeader, PacketMessage, Sampling, SockAddr, StartFlags,
-    StartReply, StartRequest, Stats, error_text, read_devices, tolerated_tail, write_devices,
-    write_empty, write_error, write_message,
+    Address, AuthReply, AuthRequest, ByteOrder, Clock, Device, ErrorCode, FilterBlock, HEADER_LEN,
+    Malformed, MarkedStats, MessageType, OpenReply, PacketHeader, PacketMessage, Sampling,
+    SockAddr, StartFlags, StartReply, StartRequest, Stats, StatsRequest, error_text, read_devices,
+    tolerated_tail, write_devices, write_empty, write_error, write_message,
 };
 
 use super::support::hex;
@@ -269,6 +269,29 @@ fn stats() {
     let stats = Stats { received: 8, sent: 4, ..Stats::default() };
     assert_eq!(written(|b| stats.write(b)), bytes);
     assert_eq!(Stats::read(&bytes[P..]), Ok(stats));
+}
+
+#[test]
+fn stats_with_the_clock() {
+    let asked = hex("0009 0000 00000008 | 0000000000000001");
+    let request = StatsRequest { mark: Some([0, 0, 0, 0, 0, 0, 0, 1]) };
+    assert_eq!(written(|b| request.write(b)), asked);
+    assert_eq!(StatsRequest::read(&asked[P..]), request);
+
+    let bytes = hex("0089 0000 00000028 | 00000008 00000000 00000000 00000004 | 0000000000000001
+         17979cfe3d85cd15 17979cfe3d8691e6");
+    let reply = MarkedStats {
+        stats: Stats { received: 8, sent: 4, ..Stats::default() },
+        mark: [0, 0, 0, 0, 0, 0, 0, 1],
+        clock: Clock { taken: 1_700_000_000_123_456_789, replied: 1_700_000_000_123_507_174 },
+    };
+    assert_eq!(written(|b| reply.write(b)), bytes);
+    assert_eq!(MarkedStats::read(&bytes[P..]), Ok(reply));
+    // To others it is a reply with something behind it.
+    assert_eq!(Stats::read(&bytes[P..]), Ok(reply.stats));
+    for end in P + 16..bytes.len() {
+        assert_eq!(MarkedStats::read(&bytes[P..end]), Err(Malformed::Short));
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use rpcap_proto::wire::{
     write_empty,
 };
 
-use crate::support::host::{BUFFER_SIZE, DATA_PORT, DOWN, LOOPBACK, drive};
+use crate::support::host::{BUFFER_SIZE, CLOCK, DATA_PORT, DOWN, LOOPBACK, drive};
 use crate::support::{NULL_AUTH, hex, message, messages};
 use crate::wire::{Cut, Pair, permissive};
 
@@ -68,11 +68,11 @@ fn one_of_everything() {
         Event::SamplingSet,
         Event::Started(started),
         Event::FilterSet,
-        Event::Stats(stats),
+        Event::Stats(stats, None),
         Event::Refused { code: 12, .. },
         Event::Ended,
         Event::Refused { code: 13, .. },
-        Event::Stats(_),
+        Event::Stats(_, None),
     ] = &events[..]
     else {
         panic!("{events:#?}");
@@ -105,6 +105,29 @@ fn segments_of_any_size_change_nothing() {
     for size in 1..=64 {
         assert_eq!(conversation(permissive(), Cut::Every(size)), whole, "by {size}");
     }
+}
+
+/// What a client is told that asks for counters after a STARTCAP with these flags.
+fn told(pair: &mut Pair, flags: StartFlags) -> Event {
+    assert!(matches!(pair.ask(&Request::Start(&start(flags, 0))), Event::Started(_)));
+    pair.ask(&Request::Stats)
+}
+
+#[test]
+fn the_clock_is_told_where_it_was_agreed_upon() {
+    let mut pair = Pair::new(permissive(), Cut::Every(7));
+    pair.host.stats = STATS;
+    pair.ask(&Request::Authenticate(AuthRequest::Null));
+    pair.ask(&Request::Open(LOOPBACK));
+    assert_eq!(pair.ask(&Request::Stats), Event::Stats(STATS, None));
+    assert_eq!(told(&mut pair, StartFlags::CLOCK), Event::Stats(STATS, Some(CLOCK)));
+    // A STARTCAP that is refused changes nothing.
+    let refused = pair.ask(&Request::Start(&start(StartFlags::default(), 0)));
+    assert!(matches!(refused, Event::Refused { code: 12, .. }));
+    assert_eq!(pair.ask(&Request::Stats), Event::Stats(STATS, Some(CLOCK)));
+    pair.ask(&Request::EndCapture);
+    assert_eq!(pair.ask(&Request::Stats), Event::Stats(STATS, Some(CLOCK)));
+    assert_eq!(told(&mut pair, StartFlags::default()), Event::Stats(STATS, None));
 }
 
 #[test]

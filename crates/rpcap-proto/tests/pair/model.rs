@@ -271,7 +271,7 @@ fn answer(events: &[Event]) -> Outcome {
             Event::SamplingSet => MessageType::SetSamplingReply,
             Event::Started(_) => MessageType::StartCaptureReply,
             Event::FilterSet => MessageType::UpdateFilterReply,
-            Event::Stats(_) => MessageType::StatsReply,
+            Event::Stats(..) => MessageType::StatsReply,
             _ => MessageType::EndCaptureReply,
         }),
         more => panic!("more than one answer: {more:?}"),

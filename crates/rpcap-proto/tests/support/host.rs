@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rpcap_proto::bpf::Program;
 use rpcap_proto::session::{Action, DaemonSession, DataChannel, EndReason, Next, Note, Start};
-use rpcap_proto::wire::{Address, Device, SockAddr, StartReply, Stats};
+use rpcap_proto::wire::{Address, Clock, Device, SockAddr, StartFlags, StartReply, Stats};
 
 /// Listed and opened without trouble.
 pub(crate) const LOOPBACK: &str = "lo";
@@ -17,6 +17,9 @@ pub(crate) const BROKEN: &str = "broken0";
 /// Where this program says that it listens for data connections.
 pub(crate) const DATA_PORT: u16 = 37_185;
 pub(crate) const BUFFER_SIZE: u32 = 262_144;
+
+/// What this program's clock says.
+pub(crate) const CLOCK: Clock = Clock { taken: 1_700_000_000_123_456_789, replied: u64::MAX };
 
 /// The program's state, and a record of what it was asked.
 #[derive(Debug)]
@@ -82,7 +85,7 @@ impl Host {
                     session.started(Ok(StartReply {
                         buffer_size: BUFFER_SIZE,
                         port,
-                        extensions: 0,
+                        extensions: start.flags.0 & StartFlags::CLOCK.0,
                     }));
                 }
             }
@@ -91,7 +94,7 @@ impl Host {
                 self.filter = Some(program.clone());
                 session.filter_set(Ok(()));
             }
-            Action::ReadStats => session.stats(Ok(self.stats)),
+            Action::ReadStats => session.stats(Ok(self.stats), CLOCK),
             Action::Stop => {
                 self.running = None;
                 session.stopped(now);

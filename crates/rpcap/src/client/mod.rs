@@ -22,6 +22,7 @@ use rpcap_proto::wire::{
 pub(crate) use self::connect::prepare;
 pub use self::error::{Asked, Error};
 pub use self::options::{CaptureOptions, Credentials, Transport};
+use crate::clock::{self, Estimate, Offset, Question};
 use crate::data::{Receiver, TcpReceiver, UdpReceiver};
 use crate::stream::Stream;
 use crate::tls::{Fingerprint, Tls, TlsFailure, TlsStream};
@@ -62,6 +63,8 @@ pub struct Client {
     session: ClientSession,
     /// Captures so far whose datagrams were sealed.
     sealed: u32,
+    /// How far the daemon's clock is from this host's, as this capture has shown so far.
+    clock: Estimate,
     timeout: Duration,
     pushed: VecDeque<Pushed>,
     /// The last thing pushed: when the connection ends, it is the reason.
@@ -128,6 +131,7 @@ impl Client {
             called,
             session: ClientSession::new(),
             sealed: 0,
+            clock: Estimate::default(),
             timeout,
             pushed: VecDeque::new(),
             last_pushed: None,
@@ -196,7 +200,8 @@ impl Client {
             1..=SNAPLEN_MAX => options.snaplen,
             _ => SNAPLEN_MAX,
         };
-        let mut flags = options.flags;
+        // What to do with it is this client's business, and it costs nothing.
+        let mut flags = options.flags | StartFlags::CLOCK;
         if options.promisc {
             flags = flags | StartFlags::PROMISC;
         }
@@ -231,6 +236,7 @@ impl Client {
             filter: block(options.filter.clone()),
         };
         let request = Request::Start(&request);
+        self.clock = Estimate::default();
         let reply = self.call(Asked::Start, &request, |event| match event {
             Event::Started(reply) => Some(reply),
             _ => None,
@@ -287,10 +293,34 @@ impl Client {
 
     /// The counters of the running or the last capture.
     pub fn stats(&mut self) -> Result<Stats, Error> {
-        self.call(Asked::Stats, &Request::Stats, |event| match event {
-            Event::Stats(stats) => Some(stats),
+        let question = Question::now();
+        let answer = self.call(Asked::Stats, &Request::Stats, |event| match event {
+            Event::Stats(stats, clock) => Some((stats, clock)),
             _ => None,
-        })
+        })?;
+        Ok(self.clock.answered(question, answer))
+    }
+
+    /// Compares clocks, if the daemon tells its own: a few questions if the way is short, one if it is
+    /// long.
+    pub fn compare_clocks(&mut self) -> Result<(), Error> {
+        let began = Instant::now();
+        for n in 0..clock::FIRST {
+            if !self.session.tells_clock() || (n > 0 && began.elapsed() > clock::FIRST_WITHIN) {
+                break;
+            }
+            match self.stats() {
+                Err(error) if !matches!(error, Error::Refused { .. }) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The daemon's clock minus this host's, as the running or the last capture has shown: every time
+    /// that the daemon is asked for its counters.
+    pub fn clock_offset(&self) -> Option<Offset> {
+        self.clock.offset(Instant::now())
     }
 
     /// Asks for the end of the capture without waiting for the reply, which is a matter of how

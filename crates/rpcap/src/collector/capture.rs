@@ -16,6 +16,7 @@ use super::stream::Phase;
 use super::tcp::{Listening, Reading};
 use super::udp::{Port, Reserved};
 use crate::client::{Error, Transport};
+use crate::clock;
 use crate::data::Received;
 use crate::file::Meta;
 use crate::ledger::{DaemonCounts, Ledger, Told, Widener};
@@ -191,7 +192,7 @@ impl Capture<'_> {
         StartRequest {
             snaplen: self.plan.snaplen,
             read_timeout_ms: READ_TIMEOUT_MS,
-            flags: promisc | self.plan.direction | flags,
+            flags: promisc | self.plan.direction | flags | StartFlags::CLOCK,
             port,
             filter,
         }
@@ -269,6 +270,7 @@ impl Capture<'_> {
         let offset = u64::from(self.claim.stream.id) * 37 % ASK_EVERY.as_millis() as u64;
         let first = Moment::now() + Duration::from_millis(offset) + ASK_EVERY / 10;
         let mut asking = interval_at(first, ASK_EVERY);
+        self.compare_clocks(running).await?;
         let stream = Arc::clone(&self.claim.stream);
         let stopped = stream.until_stopped(true);
         tokio::pin!(stopped);
@@ -308,6 +310,22 @@ impl Capture<'_> {
         }
     }
 
+    /// Asks a few times, or once where the way is long, so that the files say from their beginning how
+    /// far the agent's clock is from this one.
+    async fn compare_clocks(&mut self, running: &mut Running) -> Result<(), Error> {
+        // Until it tells, nothing is known of it.
+        self.claim.stream.live().clock = None;
+        let began = Instant::now();
+        for n in 0..clock::FIRST {
+            let late = n > 0 && began.elapsed() > clock::FIRST_WITHIN;
+            if late || !self.session.control.tells_clock() {
+                break;
+            }
+            self.ask(running).await?;
+        }
+        Ok(())
+    }
+
     async fn ask(&mut self, running: &mut Running) -> Result<(), Error> {
         match self.session.control.stats().await {
             Ok(stats) => {
@@ -315,7 +333,11 @@ impl Capture<'_> {
                 running.told = true;
                 running.answered = Instant::now();
                 let stream = &self.claim.stream;
-                stream.live().told = Some(running.counters.counts());
+                {
+                    let mut live = stream.live();
+                    live.told = Some(running.counters.counts());
+                    live.clock = self.session.control.clock_offset();
+                }
                 running.way.route.summarise(stream.id, &stream.summary());
                 Ok(())
             }

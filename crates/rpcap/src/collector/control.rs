@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use crate::client::{Asked, Credentials, Error, Pushed};
+use crate::clock::{Estimate, Offset, Question};
 use crate::url::Endpoint;
 
 /// A list of some 2,000 addresses; an agent that sends more is no agent.
@@ -33,6 +34,8 @@ pub struct Control<S> {
     deadline: Duration,
     pushed: VecDeque<Pushed>,
     input: Vec<u8>,
+    /// How far the agent's clock is from this host's, as this capture has shown so far.
+    clock: Estimate,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
@@ -45,6 +48,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
             deadline,
             pushed: VecDeque::new(),
             input: Vec::new(),
+            clock: Estimate::default(),
         }
     }
 
@@ -92,6 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
 
     /// Starts a capture.
     pub async fn start(&mut self, request: &StartRequest) -> Result<StartReply, Error> {
+        self.clock = Estimate::default();
         match self.ask(Asked::Start, &Request::Start(request)).await? {
             Event::Started(reply) => Ok(reply),
             _ => Err(self.unexpected()),
@@ -105,10 +110,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
 
     /// The counters of the running or the last capture.
     pub async fn stats(&mut self) -> Result<Stats, Error> {
+        let question = Question::now();
         match self.ask(Asked::Stats, &Request::Stats).await? {
-            Event::Stats(stats) => Ok(stats),
+            Event::Stats(stats, clock) => Ok(self.clock.answered(question, (stats, clock))),
             _ => Err(self.unexpected()),
         }
+    }
+
+    /// Whether the agent tells its clock with its counters.
+    pub fn tells_clock(&self) -> bool {
+        self.session.tells_clock()
+    }
+
+    /// The agent's clock minus this host's, if it has told.
+    pub fn clock_offset(&self) -> Option<Offset> {
+        self.clock.offset(Instant::now().into_std())
     }
 
     /// Ends the capture. A refusal says that it had ended by itself. The reply may take as long as

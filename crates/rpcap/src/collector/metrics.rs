@@ -1,6 +1,7 @@
 //! The same numbers as OpenMetrics.
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -24,6 +25,7 @@ pub fn text(status: &Status) -> Result<String, fmt::Error> {
     let (packets, bytes, captures) =
         (Counters::default(), Counters::default(), Counters::default());
     let up = Gauges::default();
+    let clocks = Family::<Labels, Gauge<f64, AtomicU64>>::default();
     for agent in &status.agents {
         let labels = labels(agent);
         for (state, count) in states(agent) {
@@ -32,11 +34,21 @@ pub fn text(status: &Status) -> Result<String, fmt::Error> {
         add(&bytes, labels.clone(), agent.totals.bytes);
         add(&captures, labels.clone(), agent.totals.captures);
         up.get_or_create(&labels).set((agent.state == Phase::Capturing).into());
+        if let Some(nanos) = agent.clock_offset_ns {
+            clocks.get_or_create(&labels).set(nanos as f64 / 1e9);
+        }
     }
     registry.register("packets", "Packets of an agent's interface, by where they got to", packets);
     registry.register_with_unit("received", "Bytes of packets that came", Unit::Bytes, bytes);
     registry.register("captures", "Captures of an agent's interface", captures);
     registry.register("capturing", "Whether an agent's interface is captured", up);
+
+    registry.register_with_unit(
+        "clock_offset",
+        "An agent's clock minus this host's",
+        Unit::Seconds,
+        clocks,
+    );
 
     let datagrams = Counters::default();
     let d = &status.datagrams;

@@ -76,6 +76,12 @@ pub struct AgentStatus {
     /// Why nothing is captured, if nothing is.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// Its clock minus this host's while something is captured, in nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_offset_ns: Option<i64>,
+    /// How many nanoseconds that may be wrong, either way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_error_ns: Option<u64>,
     /// The sums of all captures.
     #[serde(flatten)]
     pub totals: Totals,
@@ -142,6 +148,7 @@ impl AgentStatus {
         let outputs = stream.fates();
         let sum = |of: fn(&Fate) -> u64| outputs.iter().map(of).sum();
         let live = stream.live();
+        let clock = live.clock.filter(|_| live.phase == Phase::Capturing);
         Self {
             agent: stream.host.clone(),
             address: stream.key.agent,
@@ -151,6 +158,8 @@ impl AgentStatus {
             state: live.phase,
             since: seconds(live.since),
             reason: live.reason.clone(),
+            clock_offset_ns: clock.map(|c| c.nanos),
+            clock_error_ns: clock.map(|c| c.error),
             totals,
             written: sum(|f| f.written),
             not_written: sum(|f| f.not_written),

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::flow::Flow;
 use super::policy::Plan;
+use crate::clock::Offset;
 use crate::data::Received;
 use crate::file::{Summary, nanos};
 use crate::ledger::{DaemonCounts, Ledger, Told, Verdict};
@@ -142,6 +143,8 @@ pub struct Live {
     pub told: Option<DaemonCounts>,
     /// Where its packets are counted, an account for each output.
     pub accounts: Vec<Arc<Account>>,
+    /// How far the agent's clock was from this host's when it was asked last.
+    pub clock: Option<Offset>,
     /// The captures that are over.
     pub past: Totals,
     /// What the policy wants of it, and by which rule.
@@ -199,6 +202,7 @@ impl Stream {
             flow: None,
             told: None,
             accounts: Vec::new(),
+            clock: None,
             past: Totals::default(),
             wanted: None,
         };
@@ -311,6 +315,7 @@ impl Stream {
             filter_accepted: known.then_some(t.received),
             os_dropped: known.then_some(t.dropped),
             delivered: Some(t.delivered),
+            clock: self.live().clock,
             comment: format!(
                 "of all files: received {} = dropped {} + captured {}; captured = unsent {} + \
                  sent {}; sent = delivered {} + lost {}",

@@ -1,4 +1,5 @@
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{self, BufWriter, Stdout};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
@@ -6,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use rpcap::client::{CaptureOptions, Client, Error, Transport};
+use rpcap::clock::Offset;
 use rpcap::data::datagrams::Options;
 use rpcap::data::{DataError, Receiver};
 use rpcap::file::{self, Format, Meta, Record, Summary, Writer, nanos};
@@ -47,24 +49,32 @@ pub(crate) fn run(args: &Capture) -> anyhow::Result<()> {
         (None, Some(program)) => program,
         (None, None) => Vec::new(),
     };
+    // Before the capture starts: nothing is captured that cannot be kept.
+    let file = args.write.as_deref().map(create).transpose()?;
+    let live = Live::start(&args.to, args.repair)?;
+    let started = SystemTime::now();
+    let receiver = start(&mut client, args, filter)?;
+    if !args.udp {
+        // What comes meanwhile waits, as datagrams might not.
+        client.compare_clocks()?;
+    }
     let meta = Meta {
         linktype: dlt,
         snaplen: args.snaplen,
         interface: device.to_owned(),
         filter: args.filter.clone(),
+        clock: client.clock_offset(),
         comment: Some(format!("captured by rpcap from {}", args.url.endpoint)),
         ..Meta::default()
     };
-    // Before the capture starts: nothing is captured that cannot be kept.
-    let live = Live::start(&args.to, args.repair)?;
-    let mut keeper = Keeper::new(open_output(args, &meta)?, args.count);
+    let mut keeper = Keeper::new(open_output(args, file, &meta)?, args.count);
     if let Some(repair) = args.repair {
         keeper.repair(repair, dlt);
     }
     live.begin(device, &meta);
     let sink = Both { keeper, live: live.outlet() };
-    let started = SystemTime::now();
-    let running = start(client, args, filter, sink)?;
+    let sampled = args.sample.unwrap_or_default() != Sampling::None;
+    let running = Running::new(client, receiver, sink, sampled)?;
     if !args.quiet {
         say_start(args, device, dlt);
     }
@@ -109,21 +119,29 @@ fn bytecode(given: &str) -> anyhow::Result<Vec<Instruction>> {
     Ok(filter::from_bytecode(text)?)
 }
 
-fn open_output(args: &Capture, meta: &Meta) -> anyhow::Result<Kept> {
-    let Some(path) = &args.write else {
+fn create(path: &Path) -> anyhow::Result<File> {
+    Writer::create(path).map_err(|error| unwritable(path, error))
+}
+
+fn unwritable(path: &Path, error: file::Error) -> anyhow::Error {
+    match error {
+        file::Error::Create { source, .. } | file::Error::Write(source) => {
+            Failure::Output(shown(path), source).into()
+        }
+        error => error.into(),
+    }
+}
+
+fn open_output(args: &Capture, file: Option<File>, meta: &Meta) -> anyhow::Result<Kept> {
+    let (Some(path), Some(file)) = (&args.write, file) else {
         if !args.to.is_empty() {
             return Ok(Kept::Nowhere);
         }
         let to = BufWriter::with_capacity(64 * 1024, io::stdout());
         return Ok(Kept::Lines(Lines::new(to, meta.linktype)));
     };
-    match Writer::open(path, Format::of(path), meta) {
-        Ok(writer) => Ok(Kept::File(Box::new(writer))),
-        Err(file::Error::Create { source, .. } | file::Error::Write(source)) => {
-            Err(Failure::Output(shown(path), source).into())
-        }
-        Err(error) => Err(error.into()),
-    }
+    let writer = Writer::new(file, Format::of(path), meta);
+    Ok(Kept::File(Box::new(writer.map_err(|error| unwritable(path, error))?)))
 }
 
 fn shown(path: &Path) -> String {
@@ -134,14 +152,12 @@ fn shown(path: &Path) -> String {
 }
 
 fn start(
-    mut client: Client,
+    client: &mut Client,
     args: &Capture,
     filter: Vec<Instruction>,
-    sink: Sunk,
-) -> anyhow::Result<Running<Sunk>> {
+) -> anyhow::Result<Receiver> {
     let sampling = args.sample.unwrap_or_default();
-    let sampled = sampling != Sampling::None;
-    if sampled {
+    if sampling != Sampling::None {
         client.set_sampling(sampling)?;
     }
     let direction = match (args.inbound, args.outbound) {
@@ -167,7 +183,7 @@ fn start(
     {
         say_buffer(receiver.receive_buffer());
     }
-    Ok(Running::new(client, receiver, sink, sampled)?)
+    Ok(receiver)
 }
 
 /// Says so where the system keeps less for the socket than it was asked for.
@@ -209,6 +225,11 @@ fn watch(
         true => None,
         false => Progress::new(),
     };
+    if args.udp
+        && let Err(error) = running.compare_clocks()
+    {
+        return (Some(error.into()), running.end(&interrupts.hurry));
+    }
     let mut asked = Instant::now();
     let failure = loop {
         let left = end.map_or(TICK, |end| end.saturating_duration_since(Instant::now()));
@@ -253,7 +274,7 @@ fn finish(
     live: Live,
     failure: Option<anyhow::Error>,
 ) -> anyhow::Result<()> {
-    let Outcome { sink, ledger, data_error, control_error } = outcome;
+    let Outcome { sink, ledger, clock, data_error, control_error } = outcome;
     let Some(Both { keeper, live: outlet }) = sink else {
         bail!("the receiving thread panicked; this is a bug");
     };
@@ -262,7 +283,7 @@ fn finish(
         outlet.flush();
     }
     let summary =
-        Summary { start: nanos(started), end: nanos(SystemTime::now()), ..ledger.summary() };
+        Summary { start: nanos(started), end: nanos(SystemTime::now()), clock, ..ledger.summary() };
     let outputs = live.end(kept, &summary);
     let (destination, mut error) = keeper.into_output();
     let finished = match destination {
@@ -279,6 +300,9 @@ fn finish(
             Some(path) => write!(text, " written to {}", shown(path).trim_start_matches("to "))?,
             None if args.to.is_empty() => text.push_str(" printed"),
             None => text.push_str(" captured"),
+        }
+        if let Some(clock) = clock {
+            write!(text, "\n{}", clock.in_words())?;
         }
         note!("{text}\n{ledger}{outputs}");
     }

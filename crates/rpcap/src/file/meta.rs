@@ -1,4 +1,5 @@
 use super::MAX_SNAPLEN;
+use crate::clock::Offset;
 
 /// Where the packets come from. pcap keeps only the first two.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -18,6 +19,9 @@ pub struct Meta {
     pub hardware: Option<String>,
     /// Operating system of the host with the interface (`if_os`)
     pub os: Option<String>,
+    /// How far the clock of the host with the interface is from this one's, if it is known (a
+    /// comment of its own)
+    pub clock: Option<Offset>,
     /// Anything else worth keeping, such as the server's address (comment on the interface)
     pub comment: Option<String>,
 }

@@ -2,6 +2,7 @@ use std::io::{self, BufWriter, Write};
 
 use super::block::{self, Block, Options};
 use super::{BUFFER, Error, Loss, Meta, Record, Summary, linktype};
+use crate::clock::Offset;
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
@@ -131,7 +132,15 @@ pub(super) fn interface_description(meta: &Meta) -> Result<Vec<u8>, Error> {
     block.text(OS, &[], &text(&meta.os));
     block.text(HARDWARE, &[], &text(&meta.hardware));
     block.text(COMMENT, &[], &text(&meta.comment));
+    clock(&mut block, meta.clock);
     Ok(block.finish())
+}
+
+/// A comment of its own, so that programs find it.
+fn clock(block: &mut Block, offset: Option<Offset>) {
+    if let Some(offset) = offset {
+        block.text(COMMENT, &[], &offset.to_string());
+    }
 }
 
 /// The block with the statistics of an interface.
@@ -158,5 +167,6 @@ pub(super) fn interface_statistics(interface: u32, summary: &Summary) -> Vec<u8>
     block.counter(OS_DROPPED, summary.os_dropped);
     block.counter(DELIVERED, summary.delivered);
     block.text(COMMENT, &[], &summary.comment);
+    clock(&mut block, summary.clock);
     block.finish()
 }

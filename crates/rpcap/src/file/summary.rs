@@ -1,5 +1,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::clock::Offset;
+
 /// What became of a capture, written behind its last packet. pcap has no place for it.
 ///
 /// Counters that are not known are `None` and left out.
@@ -19,6 +21,8 @@ pub struct Summary {
     pub os_dropped: Option<u64>,
     /// Packets that arrived here (`isb_usrdeliv`)
     pub delivered: Option<u64>,
+    /// How far the sender's clock is from this one's, if it is known (a comment of its own)
+    pub clock: Option<Offset>,
     /// The ledger in words (comment on the statistics), left out if empty
     pub comment: String,
 }

@@ -22,9 +22,13 @@ impl Writer {
     /// Starts a savefile at `path`, replacing what was there, or on standard output if `path` is
     /// `-`. [`Format::of`] finds the format that goes with a path.
     pub fn open(path: &Path, format: Format, meta: &Meta) -> Result<Writer, Error> {
+        Writer::new(Writer::create(path)?, format, meta)
+    }
+
+    /// What [`Writer::open`] opens, for [`Writer::new`] later: nothing is in it yet.
+    pub fn create(path: &Path) -> Result<File, Error> {
         let file = if path.as_os_str() == "-" { stdout() } else { File::create(path) };
-        let file = file.map_err(|source| Error::Create { path: path.into(), source })?;
-        Writer::new(file, format, meta)
+        file.map_err(|source| Error::Create { path: path.into(), source })
     }
 }
 

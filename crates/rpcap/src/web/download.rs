@@ -226,6 +226,7 @@ impl Recording {
     fn finish(&mut self, missed: u64) {
         let came = self.seen + missed;
         let summary = Summary {
+            clock: None,
             start: nanos(self.start),
             end: nanos(SystemTime::now()),
             received: Some(came),

@@ -108,10 +108,16 @@ impl Daemon {
 
     /// Lets in, opens as Ethernet, and starts a capture whose data goes over the stream returned.
     pub(crate) fn start(&mut self) -> TcpStream {
+        self.start_saying(0)
+    }
+
+    /// The same with these extensions in the reply.
+    pub(crate) fn start_saying(&mut self, extensions: u16) -> TcpStream {
+        let [e0, e1] = extensions.to_be_bytes();
         self.answer(OPENED, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port().to_be_bytes();
-        self.answer(STARTED, 0, &[0, 0, 0, 0, port[0], port[1], 0, 0]);
+        self.answer(STARTED, 0, &[0, 0, 0, 0, port[0], port[1], e0, e1]);
         listener.accept().unwrap().0
     }
 

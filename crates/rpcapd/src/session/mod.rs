@@ -7,12 +7,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::Waker;
 use rpcap_proto::bpf::Program;
 use rpcap_proto::session::{Action, Config, DaemonSession, EndReason, Next, Note, Timers};
-use rpcap_proto::wire::{ErrorCode, Stats, write_error};
+use rpcap_proto::wire::{Clock, ErrorCode, Stats, write_error};
 
 use crate::active::Callers;
 use crate::auth::{By, Doorkeeper, Identity};
@@ -98,6 +98,12 @@ pub fn serve(control: Control, terms: Terms, entry: &Entry, shared: &Shared) -> 
     (end, entry.seen().authenticated)
 }
 
+/// Nanoseconds since 1970.
+fn wall_clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Tells a client that it may not connect.
 fn refuse(mut control: Control) {
     tracing::warn!(peer = %control.peer, "refused: not on the list of allowed hosts");
@@ -153,6 +159,8 @@ struct Session<'a> {
     greeted_by: Option<Instant>,
     machine: DaemonSession,
     epoch: Instant,
+    /// What the wall clock said when something was read last.
+    heard: u64,
     running: Option<Capturing>,
     /// Who the client's certificate says it is, until its AUTH says as whom it comes.
     certified: Option<Identity>,
@@ -192,6 +200,7 @@ impl<'a> Session<'a> {
             entry,
             machine: DaemonSession::new(config, Duration::ZERO),
             epoch: Instant::now(),
+            heard: 0,
             running: None,
             certified: None,
             user: None,
@@ -256,6 +265,7 @@ impl<'a> Session<'a> {
             };
             match read {
                 ReadResult::Bytes(n) => {
+                    self.heard = wall_clock();
                     let taken = self.receive(&buf[..n]);
                     // A password may be in it.
                     buf[..n].zeroize();
@@ -366,10 +376,11 @@ impl<'a> Session<'a> {
                 Ok(()) => self.machine.filter_set(Ok(())),
                 Err(text) => self.machine.filter_set(Err(&self.logged("UPDATEFILTER", &text))),
             },
-            Action::ReadStats => match self.stats() {
-                Ok(stats) => self.machine.stats(Ok(stats)),
-                Err(e) => self.machine.stats(Err(&self.logged("STATS", &e))),
-            },
+            Action::ReadStats => {
+                let stats = self.stats().map_err(|e| self.logged("STATS", &e));
+                let clock = Clock { taken: self.heard, replied: wall_clock() };
+                self.machine.stats(stats.as_ref().copied().map_err(String::as_str), clock);
+            }
             Action::Stop => {
                 self.end_capture(true);
                 self.machine.stopped(self.now());

@@ -112,6 +112,10 @@ impl Session<'_> {
             port = source;
             extensions |= StartFlags::SOURCE_PORT.0;
         }
+        // The times in a savefile are nobody's clock.
+        if matches!(kind, Kind::Interface) && offered(StartFlags::CLOCK) {
+            extensions |= StartFlags::CLOCK.0;
+        }
         let buffer_size = u32::try_from(capture.ring_bytes()).unwrap_or(u32::MAX);
         let reply = StartReply { buffer_size, port, extensions };
         let device = start.device.escape_debug().to_string();

@@ -106,7 +106,11 @@ fn capture(
         harmless(device.as_bytes()),
         target.url.endpoint
     ));
-    let failure = watch(&mut running, chosen, pipe, toolbar, interrupts);
+    // Wireshark has the beginning of the stream already: it stands at the end.
+    let failure = match running.compare_clocks() {
+        Ok(()) => watch(&mut running, chosen, pipe, toolbar, interrupts),
+        Err(error) => Some(error.into()),
+    };
     finish(running.end(&interrupts.hurry), started, failure, toolbar)
 }
 
@@ -274,13 +278,13 @@ fn finish(
     failure: Option<anyhow::Error>,
     toolbar: &Toolbar,
 ) -> anyhow::Result<()> {
-    let Outcome { sink, ledger, data_error, control_error } = outcome;
+    let Outcome { sink, ledger, clock, data_error, control_error } = outcome;
     let Some(keeper) = sink else {
         bail!("the receiving thread panicked; this is a bug");
     };
     let (writer, mut error) = keeper.into_output();
     let summary =
-        Summary { start: nanos(started), end: nanos(SystemTime::now()), ..ledger.summary() };
+        Summary { start: nanos(started), end: nanos(SystemTime::now()), clock, ..ledger.summary() };
     let finished = writer.finish(&summary);
     toolbar.log(&ledger.to_string());
     if error.is_none() {

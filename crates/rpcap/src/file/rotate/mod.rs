@@ -128,9 +128,7 @@ pub struct Rotating {
 
 #[derive(Debug)]
 struct Interface {
-    name: String,
-    description: Vec<u8>,
-    snaplen: u32,
+    meta: Meta,
     /// What is known of it, for the end of each file.
     summary: Summary,
     here: Option<Here>,
@@ -200,10 +198,9 @@ impl Rotating {
 
     /// Adds an interface. Fails only for a link type that no savefile can hold.
     pub fn add(&mut self, meta: &Meta) -> Result<Source, Error> {
+        pcapng::interface_description(meta)?;
         let interface = Interface {
-            name: meta.interface.clone(),
-            description: pcapng::interface_description(meta)?,
-            snaplen: meta.effective_snaplen(),
+            meta: meta.clone(),
             summary: Summary::default(),
             here: None,
             fate: Fate::default(),
@@ -253,6 +250,8 @@ impl Rotating {
     /// Sets what is known of an interface; the file that is being written then ends with it.
     pub fn summarise(&mut self, source: Source, summary: Summary) {
         if let Some(Some(interface)) = self.sources.get_mut(source.0) {
+            // The files that follow say so at their beginning.
+            interface.meta.clock = summary.clock;
             interface.summary = summary;
         }
     }
@@ -271,7 +270,7 @@ impl Rotating {
         if let (Some(interface), Some(current)) = (interface, &mut self.current) {
             current.statistics(&interface);
             if let Some(here) = interface.here {
-                current.gone.push((interface.name, here));
+                current.gone.push((interface.meta.interface, here));
             }
         }
         fate
@@ -415,7 +414,7 @@ impl Rotating {
         let mut sources: Vec<_> = gone.into_iter().map(|(name, here)| (name, here.safe)).collect();
         for interface in self.sources.iter_mut().flatten() {
             if let Some(here) = interface.here.take() {
-                sources.push((interface.name.clone(), here.safe));
+                sources.push((interface.meta.interface.clone(), here.safe));
             }
         }
         let path = output.part();
@@ -435,13 +434,17 @@ impl Current {
     /// Gathers a packet.
     fn packet(&mut self, interface: &mut Interface, record: &Record<'_>) {
         let here = interface.here.get_or_insert_with(|| {
-            self.output.buffer.extend(&interface.description);
+            // It could be made when the interface was added.
+            self.output
+                .buffer
+                .extend(pcapng::interface_description(&interface.meta).unwrap_or_default());
             self.interfaces += 1;
             Here { number: self.interfaces - 1, safe: 0, pending: 0 }
         });
         here.pending += 1;
         // Writing to memory does not fail.
-        let _ = pcapng::packet(&mut self.output.buffer, here.number, interface.snaplen, record);
+        let snaplen = interface.meta.effective_snaplen();
+        let _ = pcapng::packet(&mut self.output.buffer, here.number, snaplen, record);
     }
 
     /// Gathers what is known of an interface that is in this file.

@@ -5,6 +5,7 @@ use std::time::UNIX_EPOCH;
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::Offset;
 
 /// A directory that goes away.
 struct Place(PathBuf);
@@ -92,6 +93,29 @@ fn finished(writer: &mut Rotating) -> Vec<Finished> {
         _ => None,
     });
     finished.collect()
+}
+
+#[test]
+fn a_file_says_at_both_ends_how_far_the_clock_is_as_far_as_it_is_known() {
+    let place = Place::new("clock");
+    let rotation = Rotation { max_age: Some(Duration::from_secs(5)), ..Rotation::default() };
+    let mut writer = Rotating::new(&place.0, "all", rotation, at(0));
+    let source = writer.add(&interface("a")).unwrap();
+    let mut said = Vec::new();
+    for (nanos, seconds) in [(-1, 10), (2, 20), (3, 30)] {
+        writer.write(source, &record(seconds, b"one"));
+        let clock = Some(Offset { nanos, error: 7 });
+        writer.summarise(source, Summary { clock, ..Summary::default() });
+        writer.tick(at(seconds.into()));
+        for file in finished(&mut writer) {
+            let text = String::from_utf8_lossy(&fs::read(file.path).unwrap()).into_owned();
+            let offsets = text.split("clock-offset-ns=").skip(1);
+            let offsets: Vec<_> =
+                offsets.map(|t| t.split(' ').next().unwrap().to_owned()).collect();
+            said.push(offsets.join(" "));
+        }
+    }
+    assert_eq!(said, ["-1", "-1 2", "2 3"]);
 }
 
 #[test]

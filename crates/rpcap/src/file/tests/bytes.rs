@@ -143,6 +143,22 @@ fn pcapng_to_the_byte() {
 }
 
 #[test]
+fn a_clock_offset_is_a_comment_of_its_own() {
+    let meta = Meta { comment: Some("first".into()), clock: CLOCK, ..meta() };
+    let summary = Summary { comment: "last".into(), clock: CLOCK, ..Summary::default() };
+    let bytes = savefile(Format::Pcapng, &meta, &[], &summary);
+    let description = &bytes[u32_at(&bytes, 4) as usize..];
+    let statistics = &description[u32_at(description, 4) as usize..];
+    let offset = "clock-offset-ns=-1234567 error-ns=50000";
+    for (block, fixed, text) in [(description, 16, "first"), (statistics, 20, "last")] {
+        let end = u32_at(block, 4) as usize - 4;
+        let comments = options(&block[fixed..end]).into_iter().filter(|(code, _)| *code == 1);
+        let comments: Vec<_> = comments.map(|(_, text)| text).collect();
+        assert_eq!(comments, [text.as_bytes(), offset.as_bytes()]);
+    }
+}
+
+#[test]
 fn texts_are_cleaned_and_cut() {
     let long = "ä".repeat(40_000);
     let meta = Meta {

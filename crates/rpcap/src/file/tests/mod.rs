@@ -2,6 +2,9 @@ mod bytes;
 mod tools;
 
 use super::*;
+use crate::clock::Offset;
+
+const CLOCK: Option<Offset> = Some(Offset { nanos: -1_234_567, error: 50_000 });
 
 fn meta() -> Meta {
     Meta {

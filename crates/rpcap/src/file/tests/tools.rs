@@ -79,12 +79,14 @@ fn sample(name: &str, format: Format) -> Temporary {
         filter_accepted: Some(1003),
         os_dropped: Some(1004),
         delivered: Some(1005),
+        clock: CLOCK,
         comment: "sent 6 = delivered 6\nlost 0".into(),
     };
     let meta = Meta {
         hardware: Some("virtual".into()),
         os: Some("Linux 6".into()),
         comment: Some("rpcap://host/eth0".into()),
+        clock: CLOCK,
         ..meta()
     };
     Temporary::new(name, &savefile(format, &meta, &records, &summary))
