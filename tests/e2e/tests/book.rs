@@ -31,6 +31,7 @@ chapters! {
     a_fleet: "docs/fleet.md",
     migration: "docs/migration.md",
     wireshark_and_tcpdump: "docs/wireshark.md",
+    finding_packets: "docs/read.md",
     performance: "docs/performance.md",
     troubleshooting: "docs/troubleshooting.md",
     hardening: "docs/hardening.md",

@@ -111,7 +111,7 @@ fn open_output(args: &Capture, device: &str, dlt: u32) -> anyhow::Result<Destina
     }
 }
 
-fn shown(path: &Path) -> String {
+pub(super) fn shown(path: &Path) -> String {
     match path.as_os_str() == "-" {
         true => "to standard output".to_owned(),
         false => path.display().to_string(),

@@ -23,12 +23,15 @@
 //! [pcapng]: https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-05.html
 
 mod block;
+pub mod copy;
 mod error;
 mod format;
-mod linktype;
+mod index;
+pub(crate) mod linktype;
 mod meta;
 mod pcap;
 mod pcapng;
+pub mod read;
 mod record;
 pub mod rotate;
 mod stream;
