@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Listen(Listen),
     Demo(Demo),
     Extcap(Extcap),
+    Read(Read),
+    Merge(Merge),
 }
 
 /// List the devices of a daemon
@@ -288,6 +290,82 @@ pub(crate) struct ExtcapFolder {
     /// In this folder, instead of the one that `tshark -G folders` names
     #[arg(long, value_name = "DIR", conflicts_with = "system")]
     pub(crate) directory: Option<PathBuf>,
+}
+
+/// Find packets in files again
+///
+/// Files are read one after another, and a line is printed for every packet, or it is written with -w. Files
+/// that `rpcap listen` has finished have an index: an hour out of a day is found without reading the day.
+#[derive(Debug, Args)]
+#[command(after_help = crate::exit::HELP)]
+pub(crate) struct Read {
+    #[command(flatten)]
+    pub(crate) find: Find,
+}
+
+/// Put packets of several files in the order of their times
+///
+/// Timestamps are corrected by what is known of the clocks of whoever captured, where `rpcap` has noted that in
+/// the file. Without -w, a line is printed for every packet.
+#[derive(Debug, Args)]
+#[command(after_help = crate::exit::HELP)]
+pub(crate) struct Merge {
+    #[command(flatten)]
+    pub(crate) find: Find,
+
+    /// Leave timestamps as they are
+    #[arg(long)]
+    pub(crate) no_clock: bool,
+
+    /// How much later than others a packet may stand in its file and still be put in order
+    #[arg(long, value_name = "TIME", value_parser = values::time, default_value = "1s")]
+    pub(crate) window: Duration,
+}
+
+/// Which packets of which files, and where they go.
+#[derive(Debug, Args)]
+pub(crate) struct Find {
+    /// Savefiles (pcapng and pcap, also compressed with zstd), or directories of them; - for standard input
+    #[arg(value_name = "FILE|DIR", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Which packets, in tcpdump's language (see pcap-filter(7)); needs libpcap
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+
+    /// Packets from this time on: 2026-11-27T10:00:00Z, "2026-11-27 10:00", 2026-11-27, 10:00 (today), or -1h
+    /// (before now); in UTC unless another zone is named
+    #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
+    pub(crate) since: Option<u64>,
+
+    /// Packets before this time
+    #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
+    pub(crate) until: Option<u64>,
+
+    /// Packets of interfaces whose name, or whose agent's, is like this; * and ? stand for any characters, and it
+    /// may be repeated. Files of `rpcap listen` have names such as "192.0.2.7 eth0"
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) agent: Vec<String>,
+
+    /// End after this many packets
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+
+    /// Write packets to a file: pcapng, or pcap if it is called .pcap; - for standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
+
+    /// Read all of every file, whatever its index says
+    #[arg(long)]
+    pub(crate) no_index: bool,
+
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+fn moment(text: &str) -> Result<u64, String> {
+    rpcap::find::moment(text, jiff::Timestamp::now())
 }
 
 /// The processes of a demonstration.

@@ -25,6 +25,7 @@ pub mod data;
 pub mod extcap;
 pub mod file;
 pub mod filter;
+pub mod find;
 pub mod journal;
 pub mod keeper;
 pub mod ledger;

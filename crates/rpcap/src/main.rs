@@ -23,6 +23,8 @@ fn main() -> ExitCode {
         Command::Listen(args) => commands::listen::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
         Command::Extcap(args) => commands::extcap::run(&args),
+        Command::Read(args) => commands::find::read(&args.find),
+        Command::Merge(args) => commands::find::merge(&args),
     };
     end(result)
 }

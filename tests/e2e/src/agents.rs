@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rpcap_proto::session::{Action, Config, DaemonSession, DataChannel, Next, Start};
 use rpcap_proto::udpstr::Packer;
-use rpcap_proto::wire::{Device, PacketHeader, StartFlags, StartReply, Stats};
+use rpcap_proto::wire::{Clock, Device, PacketHeader, StartFlags, StartReply, Stats};
 
 use crate::frames;
 use crate::net::{Namespace, within};
@@ -163,7 +163,10 @@ impl Inside {
                 let kernel_dropped = self.ways.drops.map_or(0, |of| self.numbered / of);
                 let received = self.numbered + kernel_dropped;
                 let sent = self.numbered;
-                self.session.stats(Ok(Stats { received, kernel_dropped, sent, if_dropped: 0 }));
+                self.session.stats(
+                    Ok(Stats { received, kernel_dropped, sent, if_dropped: 0 }),
+                    Clock::default(),
+                );
             }
             Action::Stop => {
                 self.capture = None;

@@ -32,6 +32,7 @@ chapters! {
     migration: "docs/migration.md",
     wireshark_and_tcpdump: "docs/wireshark.md",
     live_analysers: "docs/live.md",
+    finding_packets: "docs/read.md",
     performance: "docs/performance.md",
     troubleshooting: "docs/troubleshooting.md",
     hardening: "docs/hardening.md",

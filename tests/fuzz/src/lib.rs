@@ -40,7 +40,7 @@ pub use local::local_request;
 pub use options::{client_values, daemon_options};
 pub use packets::{flow, framer, print};
 #[cfg(target_os = "linux")]
-pub use savefile::{file_writer, savefile};
+pub use savefile::{file_writer, savefile, savefile_reader};
 pub use sealed::sealed;
 pub use stream::{deframer, devices, packet};
 pub use switchboard::switchboard;
@@ -75,6 +75,8 @@ pub const TARGETS: &[Target] = &[
     ("print", print),
     #[cfg(target_os = "linux")]
     ("savefile", savefile),
+    #[cfg(target_os = "linux")]
+    ("savefile_reader", savefile_reader),
     ("sealed", sealed),
     ("switchboard", switchboard),
     ("udpstr_unpack", udpstr_unpack),

@@ -6,6 +6,8 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use capture::{Event, MAX_SNAPLEN, Options, Timestamp, replay};
+use rpcap::file::copy::{Copied, Copier, Target};
+use rpcap::file::read::{self, Reader, Settings};
 use rpcap::file::{Format, Meta, Record, Summary, Writer};
 
 use super::input::Input;
@@ -120,4 +122,67 @@ fn blocks(mut bytes: &[u8]) -> Vec<(u32, &[u8])> {
         bytes = &bytes[len..];
     }
     blocks
+}
+
+/// A packet as a reader gave it: its interface's link type and name, its time, its length, its bytes.
+type Seen = (u32, Option<String>, u64, u32, Vec<u8>);
+
+/// Reads a file as it is told to; why it ended before its end, if it did.
+fn read_all(mut reader: Reader, to: &mut dyn Target) -> (Vec<Seen>, Option<String>) {
+    let (mut seen, mut numbers) = (Vec::new(), Vec::new());
+    loop {
+        match reader.advance() {
+            Ok(Some(read::Event::Packet)) => {
+                let packet = reader.packet().expect("the packet that was announced");
+                assert!(packet.data.len() <= packet.len as usize);
+                let number = to.interface(packet.description).expect("memory takes it");
+                to.packet(number, &Copied::at(packet.time, &packet)).expect("memory takes it");
+                numbers.push(packet.interface);
+                let (linktype, name) = (packet.description.linktype, packet.description.name());
+                seen.push((linktype, name, packet.time, packet.len, packet.data.to_vec()));
+            }
+            Ok(Some(read::Event::Statistics(statistics))) => {
+                if numbers.contains(&statistics.interface) {
+                    to.statistics(0, &statistics).expect("memory takes it");
+                }
+            }
+            Ok(None) => return (seen, None),
+            Err(error) => return (seen, Some(error.to_string())),
+        }
+    }
+}
+
+/// A savefile, compressed or not, with an index or not.
+///
+/// What is read of it reads back the same once it was copied. With an index or without, from memory or from a file
+/// that is opened for each read, it is the same, unless the index, which has a checksum, was made to lie.
+pub fn savefile_reader(data: &[u8]) {
+    let Ok(reader) = Reader::of_bytes(data.to_vec()) else { return };
+    let mut copier = Copier::new(Vec::new(), Format::Pcapng).expect("memory takes it");
+    let (seen, error) = read_all(reader, &mut copier);
+    copier.finish().expect("memory takes it");
+    let copied = Reader::of_bytes(copier.into_inner().expect("memory takes it"));
+    let mut again = Copier::new(Vec::new(), Format::Pcapng).expect("memory takes it");
+    let (copied, none) = read_all(copied.expect("a file of ours"), &mut again);
+    assert_eq!(none, None);
+    // Names lose what is not fit for a terminal.
+    let bare = |seen: &[Seen]| -> Vec<_> {
+        seen.iter()
+            .map(|(linktype, _, time, len, data)| (*linktype, *time, *len, data.clone()))
+            .collect()
+    };
+    let short = seen.iter().all(|(.., data)| data.len() <= MAX_SNAPLEN as usize);
+    assert!(!short || bare(&seen) == bare(&copied));
+
+    let file = rustix::fs::memfd_create("savefile", rustix::fs::MemfdFlags::CLOEXEC);
+    let mut file = File::from(file.expect("a file in memory"));
+    file.write_all(data).expect("room for a savefile");
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    for (index, reopen) in [(false, true), (true, false)] {
+        let settings = Settings { buffer: 64, reopen, index };
+        let Ok(reader) = Reader::open(path.as_ref(), settings) else { continue };
+        let indexed = reader.is_indexed();
+        let (same, failure) = read_all(reader, &mut again);
+        assert!(indexed || same == seen && failure.is_some() == error.is_some());
+    }
 }

@@ -144,7 +144,7 @@ fn open_output(args: &Capture, file: Option<File>, meta: &Meta) -> anyhow::Resul
     Ok(Kept::File(Box::new(writer.map_err(|error| unwritable(path, error))?)))
 }
 
-fn shown(path: &Path) -> String {
+pub(super) fn shown(path: &Path) -> String {
     match path.as_os_str() == "-" {
         true => "to standard output".to_owned(),
         false => path.display().to_string(),

@@ -4,6 +4,7 @@ pub(crate) mod capture;
 pub(crate) mod demo;
 pub(crate) mod devices;
 pub(crate) mod extcap;
+pub(crate) mod find;
 pub(crate) mod listen;
 mod live;
 mod password;

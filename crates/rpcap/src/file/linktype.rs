@@ -19,3 +19,16 @@ pub(super) fn from_dlt(dlt: u32) -> u32 {
         other => other,
     }
 }
+
+/// The `DLT_` number for a `LINKTYPE_` number, as libpcap has it on this system, for which it compiles filters.
+pub(crate) fn to_dlt(linktype: u32) -> u32 {
+    match linktype {
+        100 => 11,
+        101 if cfg!(target_os = "openbsd") => 14,
+        101 => 12,
+        102 => 15,
+        103 => 16,
+        106 => 19,
+        other => other,
+    }
+}

@@ -23,14 +23,17 @@
 //! [pcapng]: https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-05.html
 
 mod block;
+pub mod copy;
 mod encoder;
 mod error;
 mod format;
-mod linktype;
+mod index;
+pub(crate) mod linktype;
 mod loss;
 mod meta;
 mod pcap;
 mod pcapng;
+pub mod read;
 mod record;
 pub mod rotate;
 mod stream;

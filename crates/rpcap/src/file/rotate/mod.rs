@@ -2,7 +2,7 @@
 //!
 //! A file is called `….part` while it is written, and gets its name when it is finished; who finds
 //! a file under its name finds all of it. Each has a description of every interface that packets in
-//! it came from, and ends with the statistics of each.
+//! it came from, and ends with the statistics of each and with an [index](super::index).
 //!
 //! A disk that takes no more stops the writing and nothing else: what cannot be written is counted,
 //! the file so far is finished at its last whole block, and a new one is tried every ten seconds.
@@ -21,6 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use self::directory::Directory;
 use self::output::Output;
+use super::index::Builder;
 use super::{Error, MAX_SNAPLEN, Meta, Record, Summary, pcapng};
 
 /// How long a disk that refused is left alone.
@@ -29,8 +30,8 @@ const RETRY: Duration = Duration::from_secs(10);
 /// When a file is finished and the next one begun, and how much is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rotation {
-    /// Bytes of a file on the disk; a file may be longer by one packet and its statistics, and one
-    /// that is compressed by a frame.
+    /// Bytes of a file on the disk; a file may be longer by one packet, its statistics and its index,
+    /// and one that is compressed by a frame.
     pub max_bytes: Option<u64>,
     /// How long after its first packet a file is finished.
     pub max_age: Option<Duration>,
@@ -153,6 +154,7 @@ struct Current {
     safe: u64,
     pending: Tally,
     span: Option<(u64, u64)>,
+    index: Builder,
     /// Interfaces that were removed.
     gone: Vec<(String, Here)>,
 }
@@ -321,7 +323,8 @@ impl Rotating {
     fn begin(&mut self) -> bool {
         match self.directory.create(self.now, self.rotation.compress) {
             Ok(mut output) => {
-                output.buffer.extend(pcapng::section_header());
+                let section_header = pcapng::section_header();
+                output.buffer.extend(&section_header);
                 self.current = Some(Current {
                     output,
                     begun: self.now,
@@ -329,6 +332,7 @@ impl Rotating {
                     safe: 0,
                     pending: Tally::default(),
                     span: None,
+                    index: Builder::new(&section_header),
                     gone: Vec::new(),
                 });
                 true
@@ -344,9 +348,13 @@ impl Rotating {
         let Some(current) = &mut self.current else {
             return;
         };
+        let from = current.output.written();
         match current.output.flush() {
             Ok(()) => {
                 let done = std::mem::take(&mut current.pending);
+                if current.output.written() > from {
+                    current.index.written(from, done.span);
+                }
                 current.safe += done.packets;
                 if let Some((first, last)) = done.span {
                     widen(&mut current.span, first, last);
@@ -403,7 +411,10 @@ impl Rotating {
             current.statistics(interface);
         }
         self.flush();
-        if let Some(current) = self.current.take() {
+        if let Some(mut current) = self.current.take() {
+            let Current { output, index, .. } = &mut current;
+            // A disk that has no room for it has a file without.
+            let _ = output.append(&index.finish(output.written(), output.is_compressed()));
             self.complete(current);
         }
     }
@@ -435,9 +446,9 @@ impl Current {
     fn packet(&mut self, interface: &mut Interface, record: &Record<'_>) {
         let here = interface.here.get_or_insert_with(|| {
             // It could be made when the interface was added.
-            self.output
-                .buffer
-                .extend(pcapng::interface_description(&interface.meta).unwrap_or_default());
+            let description = pcapng::interface_description(&interface.meta).unwrap_or_default();
+            self.output.buffer.extend(&description);
+            self.index.describe(&description);
             self.interfaces += 1;
             Here { number: self.interfaces - 1, safe: 0, pending: 0 }
         });
@@ -459,6 +470,8 @@ impl Current {
         summary.comment = format!("{packets} packets in this file{separator}{comment}");
         let last = [self.span, self.pending.span].into_iter().flatten().map(|(_, last)| last).max();
         summary.end = summary.end.or(last);
-        self.output.buffer.extend(pcapng::interface_statistics(number, &summary));
+        let block = pcapng::interface_statistics(number, &summary);
+        self.index.statistics(&block);
+        self.output.buffer.extend(block);
     }
 }

@@ -60,6 +60,15 @@ impl Output {
         self.written + self.buffer.len() as u64
     }
 
+    /// Bytes that were written, all of them whole blocks or frames.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    pub(super) fn is_compressed(&self) -> bool {
+        self.compressor.is_some()
+    }
+
     /// Whether enough is there to be written.
     pub(super) fn is_full(&self) -> bool {
         self.buffer.len() >= if self.compressor.is_some() { FRAME } else { BUFFER }
@@ -79,15 +88,14 @@ impl Output {
             }
             None => &self.buffer,
         };
-        if let Err(e) = self.file.write_all(bytes) {
-            // What got there of a block nobody could read. It frees room, so it rarely fails; if it
-            // does, readers of what is there say that it breaks off.
-            let _ = self.file.set_len(self.written);
-            return Err(e);
-        }
-        self.written += bytes.len() as u64;
+        append(&mut self.file, &mut self.written, bytes)?;
         self.buffer.clear();
         Ok(())
+    }
+
+    /// Writes whole blocks or frames as they are. After an error the file is what it was before.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        append(&mut self.file, &mut self.written, bytes)
     }
 
     /// Gives the file its name, unless there is nothing in it. Its bytes are left to the system to
@@ -105,4 +113,15 @@ impl Output {
     pub(super) fn discard(self) -> io::Result<()> {
         fs::remove_file(self.part())
     }
+}
+
+fn append(file: &mut File, written: &mut u64, bytes: &[u8]) -> io::Result<()> {
+    if let Err(e) = file.write_all(bytes) {
+        // What got there of a block nobody could read. It frees room, so it rarely fails; if it
+        // does, readers of what is there say that it breaks off.
+        let _ = file.set_len(*written);
+        return Err(e);
+    }
+    *written += bytes.len() as u64;
+    Ok(())
 }

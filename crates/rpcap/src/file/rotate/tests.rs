@@ -349,7 +349,7 @@ fn a_full_disk_leaves_readable_files_and_exact_counts() {
 }
 
 #[test]
-fn compressed_files_are_whole_for_zstd_and_tshark() {
+fn compressed_files_are_whole_for_zstd() {
     let place = Place::new("zstd");
     let rotation = Rotation { compress: true, ..Rotation::default() };
     let mut writer = Rotating::new(&place.0, "x", rotation, at(0));

@@ -1,0 +1,43 @@
+//! The statistics that a file ends with, found from its end.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use super::bytes::Order;
+use super::interface::{Clock, Statistics, Unit};
+
+/// Bytes of the file's end that are looked at.
+const ROOM: u64 = 64 << 10;
+
+/// The statistics that are the last blocks of a little-endian pcapng file that is not compressed; none if it is
+/// something else. Their interfaces are those of a file of one section.
+pub(super) fn statistics(file: &mut File) -> io::Result<Vec<Statistics>> {
+    let size = file.seek(SeekFrom::End(0))?;
+    let from = size.saturating_sub(ROOM);
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(from))?;
+    file.by_ref().take(ROOM).read_to_end(&mut bytes)?;
+    let mut begin = bytes.len();
+    // Each block's length is its end as well.
+    while let Some(length) = begin.checked_sub(4).and_then(|at| Order::Little.u32(&bytes, at))
+        && let Some(start) = begin.checked_sub(length as usize)
+        && length >= 24
+        && Order::Little.u32(&bytes, start) == Some(5)
+        && Order::Little.u32(&bytes, start + 4) == Some(length)
+    {
+        begin = start;
+    }
+    Ok(all(bytes.get(begin..).unwrap_or_default()).collect())
+}
+
+/// Blocks of statistics. Their times are of no use, as nothing is known of the interfaces.
+pub(super) fn all(mut blocks: &[u8]) -> impl Iterator<Item = Statistics> {
+    std::iter::from_fn(move || {
+        let length = Order::Little.u32(blocks, 4)? as usize;
+        let block;
+        (block, blocks) = blocks.split_at_checked(length)?;
+        let body = block.get(8..length.checked_sub(4)?)?;
+        let interface = Order::Little.u32(body, 0)? as usize;
+        Statistics::parse(Order::Little, body, interface, Clock::unit(Unit::Many(1)))
+    })
+}
