@@ -193,7 +193,7 @@ fn drain(
     frame: Vec<u8>,
 ) -> anyhow::Result<Box<dyn FnMut(usize) -> anyhow::Result<()>>> {
     let mut drain: Box<dyn Drain> =
-        output::open(&OutputPlan::live("live".to_owned(), destination))?;
+        output::open(&OutputPlan::live("live".to_owned(), destination), &Arc::default())?;
     let account = Arc::new(Account::default());
     drain.begin(Begin {
         stream: 1,
@@ -203,7 +203,7 @@ fn drain(
     });
     let journal = Journal::default();
     Ok(Box::new(move |packets| {
-        let record = Record { secs: 1, nanos: 0, len: frame.len() as u32, data: &frame };
+        let record = Record { secs: 1, nanos: 0, len: frame.len() as u32, data: &frame, ..Record::default() };
         for _ in 0..packets {
             drain.packet(1, &record);
         }

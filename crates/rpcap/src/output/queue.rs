@@ -57,7 +57,7 @@ pub struct Begin {
 #[derive(Debug)]
 pub(super) enum Message {
     /// A capture begins; its packets come later.
-    Begin(Begin),
+    Begin(Box<Begin>),
     /// Packets.
     Packets(Arc<Batch>),
     /// What is known of a stream by now.
@@ -102,7 +102,7 @@ impl Queue {
     pub fn begin(&self, begin: Begin) {
         let mut state = self.lock();
         state.accounts.insert(begin.stream, Arc::clone(&begin.account));
-        state.messages.push_back(Message::Begin(begin));
+        state.messages.push_back(Message::Begin(Box::new(begin)));
         drop(state);
         self.ready.notify_one();
     }

@@ -165,7 +165,7 @@ fn run(mut drain: Box<dyn Drain>, repair: Repair, queue: &Queue, taps: &Taps, jo
             Some(Message::Begin(begin)) => {
                 watched.begin(&begin);
                 taps.begin(begin.stream, &begin.meta);
-                drain.begin(begin);
+                drain.begin(*begin);
             }
             Some(Message::Packets(batch)) => {
                 for (stream, header, data) in batch.iter() {
