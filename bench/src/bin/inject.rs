@@ -203,7 +203,13 @@ fn drain(
     });
     let journal = Journal::default();
     Ok(Box::new(move |packets| {
-        let record = Record { secs: 1, nanos: 0, len: frame.len() as u32, data: &frame, ..Record::default() };
+        let record = Record {
+            secs: 1,
+            nanos: 0,
+            len: frame.len() as u32,
+            data: &frame,
+            ..Record::default()
+        };
         for _ in 0..packets {
             drain.packet(1, &record);
         }

@@ -54,7 +54,10 @@ fn rotate(
             ticked = secs;
             writer.tick(now);
         }
-        writer.write(*source, &Record { secs, nanos, len: packet.len, data: packet.data });
+        writer.write(
+            *source,
+            &Record { secs, nanos, len: packet.len, data: packet.data, ..Record::default() },
+        );
     }
     if let Some((mut writer, _)) = writer {
         writer.finish();
