@@ -7,7 +7,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use rpcap::client::{CaptureOptions, Client, Error, Transport};
-use rpcap::clock::Offset;
 use rpcap::data::datagrams::Options;
 use rpcap::data::{DataError, Receiver};
 use rpcap::file::{self, Format, Meta, Record, Summary, Writer, nanos};

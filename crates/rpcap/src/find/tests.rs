@@ -42,7 +42,7 @@ impl Drop for Place {
 
 fn record(time: u64) -> Record<'static> {
     let (secs, nanos) = (time / SECOND, (time % SECOND) as u32);
-    Record { secs, nanos, len: 60, data: &[7; 60] }
+    Record { secs, nanos, len: 60, data: &[7; 60], ..Record::default() }
 }
 
 /// Keeps names of interfaces and times.

@@ -183,7 +183,7 @@ fn a_file_that_breaks_off_gives_what_it_has() {
 
 fn record(time: u64, data: &[u8], more: u32) -> Record<'_> {
     let (secs, nanos) = (time / 1_000_000_000, (time % 1_000_000_000) as u32);
-    Record { secs, nanos, len: data.len() as u32 + more, data }
+    Record { secs, nanos, len: data.len() as u32 + more, data, ..Record::default() }
 }
 
 proptest! {
