@@ -99,7 +99,10 @@ fn hours(place: &Place, hours: u64, compress: bool) {
             let data = frame(second as u32);
             let nanos = if agent == "web1" { 1 } else { 500_000_002 };
             let len = data.len() as u32;
-            writer.write(source, &Record { secs: BEGIN + second, nanos, len, data: &data });
+            writer.write(
+                source,
+                &Record { secs: BEGIN + second, nanos, len, data: &data, ..Record::default() },
+            );
         }
         writer.finish();
     }
@@ -227,7 +230,9 @@ fn a_clock_is_corrected_once() {
     let comment = Some("clock-offset-ns=-1500000000 error-ns=50000".to_owned());
     let meta = Meta { linktype: 1, interface: "web1 eth0".into(), comment, ..Meta::default() };
     let mut writer = Writer::open(Path::new(&file), Format::Pcapng, &meta).unwrap();
-    writer.write(&Record { secs: 36_000, nanos: 0, len: 60, data: &frame(0) }).unwrap();
+    writer
+        .write(&Record { secs: 36_000, nanos: 0, len: 60, data: &frame(0), ..Record::default() })
+        .unwrap();
     writer.finish(&Summary::default()).unwrap();
     let time = |arguments: &[&str]| {
         let output = rpcap(arguments);
