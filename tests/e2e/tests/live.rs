@@ -67,9 +67,9 @@ fn readers_over_tcp_come_and_go() {
     assert_frames("the files", &sent, &got.packets);
     let line = &got.accounts["127.0.0.1 b0"].line;
     for fate in [
-        "output=files given=100 written=100 not-written=0",
-        "output=net given=100 written=90 not-written=10",
-        "output=nobody given=100 written=0 not-written=100",
+        "output=files given=100 split=0 written=100 not-written=0",
+        "output=net given=100 split=0 written=90 not-written=10",
+        "output=nobody given=100 split=0 written=0 not-written=100",
     ] {
         assert!(got.said.contains(fate), "{fate}: {line}\n{}", got.said);
     }
@@ -290,7 +290,7 @@ fn a_command_is_started_again_and_ended_at_last() {
     let started = std::time::Instant::now();
     let got = listener.finish();
     assert!(started.elapsed() < std::time::Duration::from_secs(15), "{:?}", started.elapsed());
-    let fate = "output=tool given=99 written=99 not-written=0";
+    let fate = "output=tool given=99 split=0 written=99 not-written=0";
     assert!(got.said.contains(fate), "{}", got.said);
     daemon.finish();
 }
