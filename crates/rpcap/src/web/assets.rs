@@ -49,7 +49,8 @@ mod tests {
     fn every_file_of_the_page_is_served_and_asked_for_by_another() {
         let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("web");
         let files = |below: &str| -> Vec<String> {
-            let entries = std::fs::read_dir(web.join(below)).unwrap().map(|e| e.unwrap());
+            let directory = web.join(below.trim_start_matches('/'));
+            let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
             let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
             files.map(|e| format!("{below}/{}", e.file_name().to_str().unwrap())).collect()
         };
