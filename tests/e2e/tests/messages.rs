@@ -43,6 +43,7 @@ const NOT_TOLD: &[&str] = &[
     "hashing the password",
     "making a key",
     "making a certificate",
+    "the system has no random numbers",
     "cannot find the output file",
     "cannot find this program",
     "where this program is",

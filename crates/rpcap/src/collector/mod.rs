@@ -13,7 +13,7 @@
 //! * `session`, `capture`, [`link`]: one agent. [`registry`], [`stream`]: what is known of all.
 //! * [`udp`], [`tcp`], [`flow`]: packets come in.
 //! * [`serve`], [`tools`]: HTTP, for scrapers and for servers that want a daemon.
-//! * [`output`], [`outputs`]: packets go out. The queue between is bounded and never makes a
+//! * [`outputs`], [`crate::output`]: packets go out. The queue between is bounded and never makes a
 //!   receiver wait.
 
 pub mod accept;

@@ -36,7 +36,7 @@ enum Secret {
     /// A hash in PHC's notation.
     Hash(String),
     /// A code of the password itself, under a key that nobody has.
-    Code(hmac::Key, hmac::Tag),
+    Code(Box<(hmac::Key, hmac::Tag)>),
 }
 
 impl fmt::Debug for Access {
@@ -102,7 +102,7 @@ impl Access {
                 let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
                 let key = key.map_err(|_| AccessError::Random)?;
                 let code = hmac::sign(&key, plain.as_bytes());
-                Secret::Code(key, code)
+                Secret::Code(Box::new((key, code)))
             }
         };
         let mut version = [0; 32];
@@ -116,7 +116,7 @@ impl Access {
         match &self.secret {
             Secret::Hash(hash) => PasswordHash::new(hash)
                 .is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok()),
-            Secret::Code(key, code) => hmac::verify(key, password, code.as_ref()).is_ok(),
+            Secret::Code(code) => hmac::verify(&code.0, password, code.1.as_ref()).is_ok(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Request;
@@ -92,6 +92,10 @@ async fn tcp(listener: TcpListener, at: SocketAddr, web: Arc<Web>) {
         let access = web.shared.rules.borrow().policy.http().cloned();
         // A policy that was read again may have none any more.
         if access.is_none() && !at.ip().is_loopback() {
+            if web.told.is_news(peer.ip(), Instant::now()) {
+                let line = "page: the policy has no [http] any more, so nobody is answered";
+                web.shared.journal.warn(line);
+            }
             continue;
         }
         let Ok(local) = stream.local_addr() else { continue };
