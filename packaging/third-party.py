@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Prints the licences of the crates that are built into a program, for the packages.
+"""Prints the licences of the crates and scripts that are built into a program, for the packages.
 
     packaging/third-party.py PROGRAM
 
@@ -44,6 +44,10 @@ def main(program):
         for file in files:
             text = file.read_text(errors="replace").strip()
             texts.setdefault(text, []).append(f"{package['name']} {file.relative_to(root)}")
+    # What is no crate: scripts of the page.
+    for file in sorted(pathlib.Path("crates", program).glob("*/vendor/*.LICENSE")):
+        print(f"{file.stem}: see {file.name}")
+        texts.setdefault(file.read_text().strip(), []).append(file.name)
     if missing or not packages:
         sys.exit("no licence text: " + ", ".join(missing))
     print("The Rust standard library: MIT OR Apache-2.0, the Rust Project Developers")

@@ -2,7 +2,7 @@
 
 import { losses, sum } from './api.js';
 import { Charts } from './charts.js';
-import { el, say, section, show, terms } from './dom.js';
+import { el, say, section, terms } from './dom.js';
 import { bits, bytes, count, packets } from './format.js';
 import { Table } from './table.js';
 
@@ -50,12 +50,13 @@ export class Overview {
       for (const [cause, n] of Object.entries(losses(agent))) all[cause] += n;
     }
     const lost = CAUSES.filter(([cause]) => all[cause] > 0);
-    say(this.lost, count(all.kernel + all.network + all.output));
+    const losing = CAUSES.reduce((n, [, , rate]) => n + (rates[rate] ?? 0), 0);
+    const number = count(all.kernel + all.network + all.output);
+    say(this.lost, losing > 0 ? `${number} ▲ ${packets(losing)}/s` : number);
     say(this.causes, lost.length === 0
       ? 'packets lost'
       : `lost: ${lost.map(([cause, name]) => `${count(all[cause])} ${name}`).join(', ')}`);
-    const losing = CAUSES.some(([, , rate]) => (rates[rate] ?? 0) > 0);
-    this.tile.dataset.loss = losing ? 'now' : lost.length > 0 ? 'some' : 'none';
+    this.tile.dataset.loss = losing > 0 ? 'now' : lost.length > 0 ? 'some' : 'none';
     this.rest(status);
   }
 
@@ -89,7 +90,6 @@ export class Overview {
       truncated: 'longer than any can be', dropped: 'dropped by this host',
     })));
     this.collector.replaceChildren(...panels);
-    show(this.collector, true);
   }
 
   destroy() {

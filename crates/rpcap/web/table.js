@@ -239,8 +239,11 @@ function matches(agent, words) {
   return words.every((word) => text.includes(word));
 }
 
+/** 2 comes before 10. */
+const names = new Intl.Collator('en', { numeric: true });
+
 function compare(a, b, down) {
-  const order = typeof a === 'string' ? a.localeCompare(b, 'en', { numeric: true }) : a - b;
+  const order = typeof a === 'string' ? names.compare(a, b) : a - b;
   return (down ? -order : order) || 0;
 }
 

@@ -83,9 +83,9 @@ impl Browser {
         loop {
             let mut line = String::new();
             answer.read_line(&mut line).map_err(failed)?;
-            match line.trim_end().split_once(": ") {
+            match line.trim_end().split_once(':') {
                 Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                    length = value.parse().map_err(|_| line.clone())?;
+                    length = value.trim().parse().map_err(|_| line.clone())?;
                 }
                 None if line.trim_end().is_empty() => break,
                 _ => {}
