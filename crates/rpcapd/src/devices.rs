@@ -206,8 +206,9 @@ impl<'a> View<'a> {
 /// said of it is not cut off.
 pub fn shown(name: &str) -> String {
     const LONGEST: usize = 64;
-    let mut shown: String = name.chars().take(LONGEST).flat_map(char::escape_debug).collect();
-    if name.chars().nth(LONGEST).is_some() {
+    let kept: String = name.chars().take(LONGEST).collect();
+    let mut shown = wire::error_text(kept.as_bytes());
+    if kept.len() < name.len() {
         shown.push_str("...");
     }
     shown
@@ -264,6 +265,14 @@ mod tests {
         for wrong in ["", ",", "!", "eth0,!"] {
             assert!(wrong.parse::<Rules>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn names_are_shown_short_on_one_line_and_as_windows_has_them() {
+        assert_eq!(shown(r"\Device\NPF_{1}"), r"\Device\NPF_{1}");
+        assert_eq!(shown("a\nb\x1b'"), r"a\nb\u{1b}'");
+        assert_eq!(shown(&"é".repeat(64)), "é".repeat(64));
+        assert_eq!(shown(&"é".repeat(65)), "é".repeat(64) + "...");
     }
 
     #[test]

@@ -61,8 +61,9 @@ pub fn error_text(payload: &[u8]) -> String {
 }
 
 fn escape(c: char) -> impl Iterator<Item = char> {
-    // Quotes are harmless in a line and common in peers' texts.
-    let plain = (c == '\'' || c == '"').then_some(c);
+    // Harmless in a line, and common in peers' texts: quotes, and backslashes in what Windows calls
+    // devices and users.
+    let plain = matches!(c, '\'' | '"' | '\\').then_some(c);
     let escaped = plain.is_none().then(|| c.escape_debug());
     plain.into_iter().chain(escaped.into_iter().flatten())
 }
@@ -83,8 +84,8 @@ mod tests {
 
     #[test]
     fn hostile_text_becomes_one_harmless_line() {
-        let text = error_text(b"a\x1b[2J\r\n\0\xff%n%s 'q'");
-        assert_eq!(text, "a\\u{1b}[2J\\r\\n\\0\\xff%n%s 'q'");
+        let text = error_text(b"a\x1b[2J\r\n\0\xff%n%s 'q' \\Device");
+        assert_eq!(text, "a\\u{1b}[2J\\r\\n\\0\\xff%n%s 'q' \\Device");
         assert_eq!(error_text(&[b'a'; 70_000]).len(), ERROR_TEXT_MAX);
     }
 }

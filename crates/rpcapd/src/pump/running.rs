@@ -231,7 +231,7 @@ impl Running {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!(device = %self.gauge.device.escape_debug(), "the capture's thread panicked");
+            tracing::error!(device = &*self.gauge.device, "the capture's thread panicked");
         }
         self.gauge.ledger().unwrap_or_else(|e| {
             tracing::warn!("statistics at the end of a capture: {e}");

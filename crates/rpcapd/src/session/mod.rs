@@ -337,7 +337,7 @@ impl<'a> Session<'a> {
             return;
         };
         let running = capturing.running;
-        let device = running.gauge.device.escape_debug().to_string();
+        let device = Arc::clone(&running.gauge.device);
         let seconds = running.gauge.since.elapsed().as_secs_f64();
         self.last = running.end(deliver_rest);
         self.shared.sessions.capture_ended(self.entry, &self.last);
@@ -347,7 +347,7 @@ impl<'a> Session<'a> {
         while self.events.try_recv().is_ok() {}
         let peer = self.control.peer;
         let (user, by) = (self.user(), self.by());
-        tracing::info!(%peer, user, by, device, "capture ended: seconds={seconds:.3} {}", self.last);
+        tracing::info!(%peer, user, by, device = &*device, "capture ended: seconds={seconds:.3} {}", self.last);
     }
 
     fn perform(&mut self, action: Action) {

@@ -118,7 +118,7 @@ impl Session<'_> {
         }
         let buffer_size = u32::try_from(capture.ring_bytes()).unwrap_or(u32::MAX);
         let reply = StartReply { buffer_size, port, extensions };
-        let device = start.device.escape_debug().to_string();
+        let device = &*start.device;
         if let Some(asked) = capture.ring_shrunk() {
             tracing::warn!(
                 %peer, device, asked, granted = capture.ring_bytes(),
