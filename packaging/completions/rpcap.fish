@@ -31,6 +31,8 @@ complete -c rpcap -n "__fish_rpcap_needs_command" -f -a "capture" -d 'Capture fr
 complete -c rpcap -n "__fish_rpcap_needs_command" -f -a "listen" -d 'Collect packets from daemons that connect by themselves (active mode)'
 complete -c rpcap -n "__fish_rpcap_needs_command" -f -a "demo" -d 'Show that it works: start rpcapd on this host, capture real packets through it'
 complete -c rpcap -n "__fish_rpcap_needs_command" -f -a "extcap" -d 'Capture from within Wireshark and tshark'
+complete -c rpcap -n "__fish_rpcap_needs_command" -f -a "read" -d 'Find packets in files again'
+complete -c rpcap -n "__fish_rpcap_needs_command" -f -a "merge" -d 'Put packets of several files in the order of their times'
 complete -c rpcap -n "__fish_rpcap_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rpcap -n "__fish_rpcap_using_subcommand devices" -l timeout -d 'How long to wait for a connection and for every answer' -r
 complete -c rpcap -n "__fish_rpcap_using_subcommand devices" -l user -d 'Authenticate as this user; the password comes from RPCAP_PASSWORD, --password-file, or the terminal, and goes over the network unencrypted without TLS' -r
@@ -103,12 +105,36 @@ complete -c rpcap -n "__fish_rpcap_using_subcommand extcap; and __fish_seen_subc
 complete -c rpcap -n "__fish_rpcap_using_subcommand extcap; and __fish_seen_subcommand_from help" -f -a "uninstall" -d 'Take it away again'
 complete -c rpcap -n "__fish_rpcap_using_subcommand extcap; and __fish_seen_subcommand_from help" -f -a "refresh" -d 'Ask the known hosts for their devices now'
 complete -c rpcap -n "__fish_rpcap_using_subcommand extcap; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo extcap help" -f -a "devices" -d 'List the devices of a daemon'
-complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo extcap help" -f -a "capture" -d 'Capture from a device of a daemon'
-complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo extcap help" -f -a "listen" -d 'Collect packets from daemons that connect by themselves (active mode)'
-complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo extcap help" -f -a "demo" -d 'Show that it works: start rpcapd on this host, capture real packets through it'
-complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo extcap help" -f -a "extcap" -d 'Capture from within Wireshark and tshark'
-complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo extcap help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rpcap -n "__fish_rpcap_using_subcommand read" -s f -l filter -d 'Which packets, in tcpdump\'s language (see pcap-filter(7)); needs libpcap' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand read" -l since -d 'Packets from this time on: 2026-11-27T10:00:00Z, "2026-11-27 10:00", 2026-11-27, 10:00 (today), or -1h (before now); in UTC unless another zone is named' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand read" -l until -d 'Packets before this time' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand read" -l agent -d 'Packets of interfaces whose name, or whose agent\'s, is like this; * and ? stand for any characters, and it may be repeated. Files of `rpcap listen` have names such as "192.0.2.7 eth0"' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand read" -s c -l count -d 'End after this many packets' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand read" -s w -l write -d 'Write packets to a file: pcapng, or pcap if it is called .pcap; - for standard output' -r -F
+complete -c rpcap -n "__fish_rpcap_using_subcommand read" -l no-index -d 'Read all of every file, whatever its index says'
+complete -c rpcap -n "__fish_rpcap_using_subcommand read" -s q -l quiet -d 'Say nothing but errors'
+complete -c rpcap -n "__fish_rpcap_using_subcommand read" -s h -l help -d 'Print help'
+complete -c rpcap -n "__fish_rpcap_using_subcommand read" -s V -l version -d 'Print version'
+complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -s f -l filter -d 'Which packets, in tcpdump\'s language (see pcap-filter(7)); needs libpcap' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -l since -d 'Packets from this time on: 2026-11-27T10:00:00Z, "2026-11-27 10:00", 2026-11-27, 10:00 (today), or -1h (before now); in UTC unless another zone is named' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -l until -d 'Packets before this time' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -l agent -d 'Packets of interfaces whose name, or whose agent\'s, is like this; * and ? stand for any characters, and it may be repeated. Files of `rpcap listen` have names such as "192.0.2.7 eth0"' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -s c -l count -d 'End after this many packets' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -s w -l write -d 'Write packets to a file: pcapng, or pcap if it is called .pcap; - for standard output' -r -F
+complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -l window -d 'How much later than others a packet may stand in its file and still be put in order' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -l no-index -d 'Read all of every file, whatever its index says'
+complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -s q -l quiet -d 'Say nothing but errors'
+complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -l no-clock -d 'Leave timestamps as they are'
+complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -s h -l help -d 'Print help'
+complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -s V -l version -d 'Print version'
+complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo extcap read merge help" -f -a "devices" -d 'List the devices of a daemon'
+complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo extcap read merge help" -f -a "capture" -d 'Capture from a device of a daemon'
+complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo extcap read merge help" -f -a "listen" -d 'Collect packets from daemons that connect by themselves (active mode)'
+complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo extcap read merge help" -f -a "demo" -d 'Show that it works: start rpcapd on this host, capture real packets through it'
+complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo extcap read merge help" -f -a "extcap" -d 'Capture from within Wireshark and tshark'
+complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo extcap read merge help" -f -a "read" -d 'Find packets in files again'
+complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo extcap read merge help" -f -a "merge" -d 'Put packets of several files in the order of their times'
+complete -c rpcap -n "__fish_rpcap_using_subcommand help; and not __fish_seen_subcommand_from devices capture listen demo extcap read merge help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rpcap -n "__fish_rpcap_using_subcommand help; and __fish_seen_subcommand_from extcap" -f -a "install" -d 'Put a link to this program where Wireshark looks for capture programs'
 complete -c rpcap -n "__fish_rpcap_using_subcommand help; and __fish_seen_subcommand_from extcap" -f -a "uninstall" -d 'Take it away again'
 complete -c rpcap -n "__fish_rpcap_using_subcommand help; and __fish_seen_subcommand_from extcap" -f -a "refresh" -d 'Ask the known hosts for their devices now'
