@@ -58,7 +58,8 @@ fn run(
             let to = args.write.as_deref().map_or("to standard output".to_owned(), shown);
             return Err(Failure::Output(to, e).into());
         }
-        Err(e) => return Err(e.into()),
+        Err(FindError::Copy(e)) => return Err(e.into()),
+        Err(FindError::Filter(e)) => return Err(e.into()),
     };
     if !args.quiet {
         report(&found, args.write.as_deref());

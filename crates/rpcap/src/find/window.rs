@@ -8,6 +8,8 @@ use crate::file::read::{Interface, Statistics};
 
 /// Most bytes of packets that are held.
 const BYTES: usize = 64 << 20;
+/// Bytes that a packet is counted as besides its own.
+const BESIDES: usize = 128;
 /// Memory of a packet that is kept for the next one.
 const KEPT: usize = 4096;
 
@@ -89,7 +91,7 @@ impl Window {
         held.big_endian = packet.options.1;
         held.bytes.extend(packet.data);
         held.bytes.extend(packet.options.0);
-        self.bytes += packet.data.len() + packet.options.0.len();
+        self.bytes += packet.data.len() + packet.options.0.len() + BESIDES;
         while let Some(Reverse((time, ..))) = self.order.peek()
             && (time.saturating_add(self.length) <= self.newest || self.bytes > BYTES)
         {
@@ -129,9 +131,9 @@ impl Window {
             self.free.push(at);
             return target.statistics(held.interface, &statistics);
         }
-        self.late += u64::from(time < self.given);
+        self.late += u64::from(time < self.given && self.left > 0);
         self.given = self.given.max(time);
-        self.bytes -= held.bytes.len();
+        self.bytes -= held.bytes.len() + BESIDES;
         self.free.push(at);
         let (data, options) = held.bytes.split_at(held.data);
         let packet = Copied { time, len: held.len, data, options: (options, held.big_endian) };
