@@ -113,9 +113,10 @@ impl Gauge {
 
     /// Once per read, not per packet.
     fn show(&self, received: &Received, newest: (u32, u32)) {
-        if self.packets.swap(received.packets, Relaxed) != received.packets {
+        if self.packets() != received.packets {
             self.age.store(age(newest), Relaxed);
         }
+        self.packets.store(received.packets, Relaxed);
         self.bytes.store(received.bytes, Relaxed);
         self.gaps.store(received.gaps(), Relaxed);
     }
