@@ -43,7 +43,7 @@ enum End {
     /// Nothing more comes.
     Over,
     Gone(io::Error),
-    /// It took too long to get this many packets, and those that still wait.
+    /// It took too long: it did not get so many packets, nor those that still wait.
     Late(u64),
 }
 
@@ -212,6 +212,7 @@ impl Readers {
                 }
             };
             if self.is_late(LAST_CHUNK) {
+                let _ = transport.finish();
                 return (packets, End::Late(chunk.packets));
             }
             let mut rest = &*chunk.bytes;

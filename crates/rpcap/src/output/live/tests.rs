@@ -137,15 +137,16 @@ fn a_slow_reader_misses_whole_blocks_and_everything_ends_in_time() {
     }
     let (written, unwritten) = running.counts();
     assert!(written > 0 && unwritten > 0, "{written} {unwritten}");
-    let reader = std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        slow.read_to_end(&mut bytes).unwrap();
-        bytes
-    });
+    // One gets what is there for it.
+    let mut bytes = Vec::new();
+    slow.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let error = slow.read_to_end(&mut bytes).unwrap_err();
+    assert!(matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut), "{error}");
     let started = Instant::now();
     running.finish();
-    assert!(started.elapsed() < LAST + AFTER_LAST * 2, "{:?}", started.elapsed());
-    let kept = packets_of(&reader.join().unwrap());
+    assert!(started.elapsed() < LAST * 2, "{:?}", started.elapsed());
+    slow.read_to_end(&mut bytes).unwrap();
+    let kept = packets_of(&bytes);
     drop(still);
     let numbers = |line: &str| -> Vec<usize> {
         line.replace(',', "").split_whitespace().filter_map(|w| w.parse().ok()).collect()
@@ -157,17 +158,22 @@ fn a_slow_reader_misses_whole_blocks_and_everything_ends_in_time() {
     assert_eq!(numbers(&told).iter().sum::<usize>(), 40_000, "{told}");
 }
 
+#[cfg(unix)]
 #[test]
 fn many_small_pieces_are_bounded_as_well() {
-    let (mut running, address) = server();
-    let _still = TcpStream::connect(address).unwrap();
-    running.wait(" reads", 1);
-    for _ in 0..400_000 {
+    let path = scratch("small").join("pipe");
+    let mut running = start(&plan(&format!("pipe:{}", path.display())));
+    // Opened for both, so that it waits for nobody.
+    let _still = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    running.wait("somebody reads", 1);
+    for _ in 0..130_000 {
         running.packets(1, 1);
     }
-    let (_, unwritten) = running.counts();
-    assert!(unwritten > 100_000, "{unwritten}");
+    // 16 MiB have room for more than that, but not with what each piece occupies besides.
+    let (written, unwritten) = running.counts();
+    assert!(written > 50_000 && unwritten > 10_000, "{written} {unwritten}");
     running.finish();
+    std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
 }
 
 #[test]
@@ -294,8 +300,7 @@ fn a_place_has_one_output_at_a_time() {
     let plan = plan(&format!("pipe:{}", path.display()));
     let (mut old, mut new) = (start(&plan), start(&plan));
     // Opened for both, so that it waits for nobody.
-    let both = || std::fs::File::options().read(true).write(true).open(&path);
-    let reader = both().unwrap();
+    let reader = std::fs::File::options().read(true).write(true).open(&path).unwrap();
     old.wait("somebody reads", 1);
     std::thread::sleep(GLANCE * 3);
     assert!(new.journal.newest(10).is_empty(), "{:?}", new.journal.newest(10));
@@ -346,7 +351,7 @@ fn a_command_that_does_not_read_is_ended_in_time() {
     }
     let started = Instant::now();
     running.finish();
-    let most = LAST + exec::ENDING + Duration::from_secs(1);
+    let most = LAST + exec::ENDING + Duration::from_secs(2);
     assert!(started.elapsed() < most, "{:?}", started.elapsed());
     running.wait("ended: signal: 9", 1);
     let (written, unwritten) = running.counts();
