@@ -27,6 +27,10 @@ missing_packages() {
     done
 }
 
+apt_update() {
+    apt-get -q -o Acquire::Retries=3 -o DPkg::Lock::Timeout=600 update </dev/null >&2
+}
+
 # Installs the packages given. Only for root on a machine that has apt-get.
 #
 # - Nothing interactive: no questions of debconf, no standard input.
@@ -53,7 +57,7 @@ apt_install() {
         apt-get "${options[@]}" install "$@" </dev/null >&2; then
         say "trying again after apt-get update"
         {
-            apt-get -q -o Acquire::Retries=3 -o DPkg::Lock::Timeout=600 update &&
+            apt_update &&
                 DEBIAN_FRONTEND=noninteractive apt-get "${options[@]}" install "$@"
         } </dev/null >&2 || result=1
     fi

@@ -2,10 +2,21 @@
 # Rust's standard library for targets for which Debian has none but its source.
 # Sourced, after common.sh, never run.
 
-# Debian's compiler before rustup's: the library must be of the same version.
+# Debian's compiler before rustup's: the library must be of the same version. Lists of
+# packages that are not of today may have had only an older one than ours needs.
 debian_rust() {
     export PATH=/usr/bin:/bin:/usr/sbin:/sbin
     unset RUSTUP_TOOLCHAIN RUSTC CARGO RUSTFLAGS
+    local wanted has
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "${repo:?}/Cargo.toml")
+    has=$(rustc --version | cut -d ' ' -f 2)
+    if [ "$(printf '%s\n' "$wanted" "$has" | sort -V | head -n 1)" = "$wanted" ]; then return 0; fi
+    if [ "$(id -u)" -ne 0 ]; then
+        loud "rustc $has is older than $wanted. As root:" \
+            "    apt-get update && apt-get install rustc-web cargo-web rust-web-src rust-web-clippy"
+        return 3
+    fi
+    apt_update && apt_install rustc-web cargo-web rust-web-src rust-web-clippy
 }
 
 # build_library TARGET DIRECTORY: makes of the directory a sysroot. It is the only

@@ -2,7 +2,7 @@
 //!
 //! A file is called `….part` while it is written, and gets its name when it is finished; who finds
 //! a file under its name finds all of it. Each has a description of every interface that packets in
-//! it came from, and ends with the statistics of each and with an [index](super::index).
+//! it came from, and ends with the statistics of each and with an index.
 //!
 //! A disk that takes no more stops the writing and nothing else: what cannot be written is counted,
 //! the file so far is finished at its last whole block, and a new one is tried every ten seconds.
