@@ -13,8 +13,8 @@ use e2e::{Daemon, Lab, Listener, Needs, Process, savefile, wait_until};
 /// An offset and its error, in nanoseconds.
 type Offset = (i64, u64);
 
-/// Debian's libfaketime.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+/// Debian's libfaketime; the loader knows what `$LIB` is on this machine.
+const FAKETIME: &str = "/usr/$LIB/faketime/libfaketime.so.1";
 
 /// Every offset that a file has, in order.
 #[track_caller]

@@ -1,5 +1,4 @@
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{self, BufWriter, Stdout};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,7 +9,7 @@ use rpcap::client::{CaptureOptions, Client, Error, Transport};
 use rpcap::clock::Offset;
 use rpcap::data::datagrams::Options;
 use rpcap::data::{DataError, Receiver};
-use rpcap::file::{self, Format, Meta, Record, Summary, Writer, nanos};
+use rpcap::file::{self, Begun, Format, Meta, Record, Summary, Writer, nanos};
 use rpcap::keeper::{Keeper, Lines, Output};
 use rpcap::running::{Happened, Outcome, Running};
 use rpcap::text::{harmless, plural};
@@ -49,7 +48,7 @@ pub(crate) fn run(args: &Capture) -> anyhow::Result<()> {
         (None, None) => Vec::new(),
     };
     // Before the capture starts: nothing is captured that cannot be kept.
-    let file = args.write.as_deref().map(create).transpose()?;
+    let file = args.write.as_deref().map(begin).transpose()?;
     let started = SystemTime::now();
     let receiver = start(&mut client, args, filter)?;
     if !args.udp {
@@ -98,8 +97,8 @@ fn bytecode(given: &str) -> anyhow::Result<Vec<Instruction>> {
     Ok(filter::from_bytecode(text)?)
 }
 
-fn create(path: &Path) -> anyhow::Result<File> {
-    Writer::create(path).map_err(|error| unwritable(path, error))
+fn begin(path: &Path) -> anyhow::Result<Begun> {
+    Writer::begin(path, Format::of(path)).map_err(|error| unwritable(path, error))
 }
 
 fn unwritable(path: &Path, error: file::Error) -> anyhow::Error {
@@ -113,7 +112,7 @@ fn unwritable(path: &Path, error: file::Error) -> anyhow::Error {
 
 fn open_output(
     args: &Capture,
-    file: Option<File>,
+    file: Option<Begun>,
     device: &str,
     dlt: u32,
     clock: Option<Offset>,
@@ -131,8 +130,8 @@ fn open_output(
         comment: Some(format!("captured by rpcap from {}", args.url.endpoint)),
         ..Meta::default()
     };
-    let writer = Writer::new(file, Format::of(path), &meta);
-    Ok(Destination::File(Box::new(writer.map_err(|error| unwritable(path, error))?)))
+    let writer = file.describe(&meta).map_err(|error| unwritable(path, error))?;
+    Ok(Destination::File(Box::new(writer)))
 }
 
 fn shown(path: &Path) -> String {
