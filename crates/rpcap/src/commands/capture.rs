@@ -1,5 +1,4 @@
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{self, BufWriter, Stdout};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,7 +8,7 @@ use anyhow::{Context, bail};
 use rpcap::client::{CaptureOptions, Client, Error, Transport};
 use rpcap::data::datagrams::Options;
 use rpcap::data::{DataError, Receiver};
-use rpcap::file::{self, Format, Meta, Record, Summary, Writer, nanos};
+use rpcap::file::{self, Begun, Format, Meta, Record, Summary, Writer, nanos};
 use rpcap::keeper::{Keeper, Lines, Output};
 use rpcap::running::{Happened, Outcome, Running};
 use rpcap::text::{harmless, plural};
@@ -49,7 +48,7 @@ pub(crate) fn run(args: &Capture) -> anyhow::Result<()> {
         (None, None) => Vec::new(),
     };
     // Before the capture starts: nothing is captured that cannot be kept.
-    let file = args.write.as_deref().map(create).transpose()?;
+    let file = args.write.as_deref().map(begin).transpose()?;
     let live = Live::start(&args.to, args.repair)?;
     let started = SystemTime::now();
     let receiver = start(&mut client, args, filter)?;
@@ -118,8 +117,8 @@ fn bytecode(given: &str) -> anyhow::Result<Vec<Instruction>> {
     Ok(filter::from_bytecode(text)?)
 }
 
-fn create(path: &Path) -> anyhow::Result<File> {
-    Writer::create(path).map_err(|error| unwritable(path, error))
+fn begin(path: &Path) -> anyhow::Result<Begun> {
+    Writer::begin(path, Format::of(path)).map_err(|error| unwritable(path, error))
 }
 
 fn unwritable(path: &Path, error: file::Error) -> anyhow::Error {
@@ -131,7 +130,7 @@ fn unwritable(path: &Path, error: file::Error) -> anyhow::Error {
     }
 }
 
-fn open_output(args: &Capture, file: Option<File>, meta: &Meta) -> anyhow::Result<Kept> {
+fn open_output(args: &Capture, file: Option<Begun>, meta: &Meta) -> anyhow::Result<Kept> {
     let (Some(path), Some(file)) = (&args.write, file) else {
         if !args.to.is_empty() {
             return Ok(Kept::Nowhere);
@@ -139,8 +138,8 @@ fn open_output(args: &Capture, file: Option<File>, meta: &Meta) -> anyhow::Resul
         let to = BufWriter::with_capacity(64 * 1024, io::stdout());
         return Ok(Kept::Lines(Lines::new(to, meta.linktype)));
     };
-    let writer = Writer::new(file, Format::of(path), meta);
-    Ok(Kept::File(Box::new(writer.map_err(|error| unwritable(path, error))?)))
+    let writer = file.describe(meta).map_err(|error| unwritable(path, error))?;
+    Ok(Kept::File(Box::new(writer)))
 }
 
 pub(super) fn shown(path: &Path) -> String {

@@ -51,8 +51,8 @@ pub use meta::Meta;
 pub use record::{Checksum, Record};
 pub use stream::Stream;
 pub use summary::{Summary, nanos};
-pub use writer::Writer;
 pub(crate) use writer::stdout;
+pub use writer::{Begun, Writer};
 
 /// The longest packet that is written, in bytes. Readers built on libpcap refuse a longer one, and
 /// all that follows it.

@@ -23,10 +23,10 @@ pub(super) struct Writer<W: Write> {
 }
 
 impl<W: Write> Writer<W> {
+    /// Goes on behind the section header.
     pub(super) fn new(out: W, meta: &Meta) -> Result<Self, Error> {
         let interface = interface_description(meta)?;
         let mut out = BufWriter::with_capacity(BUFFER, out);
-        out.write_all(&section_header())?;
         out.write_all(&interface)?;
         Ok(Writer { out, snaplen: meta.effective_snaplen() })
     }

@@ -22,21 +22,37 @@ impl Writer {
     /// Starts a savefile at `path`, replacing what was there, or on standard output if `path` is
     /// `-`. [`Format::of`] finds the format that goes with a path.
     pub fn open(path: &Path, format: Format, meta: &Meta) -> Result<Writer, Error> {
-        Writer::new(Writer::create(path)?, format, meta)
+        Writer::begin(path, format)?.describe(meta)
     }
 
-    /// What [`Writer::open`] opens, for [`Writer::new`] later: nothing is in it yet.
-    pub fn create(path: &Path) -> Result<File, Error> {
+    /// The same, the interface to be described later. What can be written before that is, so that a
+    /// full disk shows.
+    pub fn begin(path: &Path, format: Format) -> Result<Begun, Error> {
         let file = if path.as_os_str() == "-" { stdout() } else { File::create(path) };
-        file.map_err(|source| Error::Create { path: path.into(), source })
+        let out = file.map_err(|source| Error::Create { path: path.into(), source })?;
+        Begun::new(out, format)
     }
 }
 
-impl<W: Write> Writer<W> {
-    /// Starts a savefile on `out`, and flushes, for readers that do nothing before they know the
-    /// link type. `out` need not be buffered.
-    pub fn new(out: W, format: Format, meta: &Meta) -> Result<Writer<W>, Error> {
+/// A savefile whose interface is not described yet.
+#[derive(Debug)]
+pub struct Begun<W: Write = File> {
+    out: W,
+    format: Format,
+}
+
+impl<W: Write> Begun<W> {
+    fn new(mut out: W, format: Format) -> Result<Self, Error> {
+        if format == Format::Pcapng {
+            out.write_all(&pcapng::section_header())?;
+        }
+        Ok(Self { out, format })
+    }
+
+    /// Describes the interface, and flushes.
+    pub fn describe(self, meta: &Meta) -> Result<Writer<W>, Error> {
         use pcap::Resolution::{Microseconds, Nanoseconds};
+        let Self { out, format } = self;
         let mut writer = Writer(match format {
             Format::Pcapng => Inner::Pcapng(pcapng::Writer::new(out, meta)?),
             Format::Pcap => Inner::Pcap(pcap::Writer::new(out, Microseconds, meta)?),
@@ -44,6 +60,14 @@ impl<W: Write> Writer<W> {
         });
         writer.flush()?;
         Ok(writer)
+    }
+}
+
+impl<W: Write> Writer<W> {
+    /// Starts a savefile on `out`, and flushes, for readers that do nothing before they know the
+    /// link type. `out` need not be buffered.
+    pub fn new(out: W, format: Format, meta: &Meta) -> Result<Writer<W>, Error> {
+        Begun::new(out, format)?.describe(meta)
     }
 
     /// Appends a packet.
