@@ -68,7 +68,7 @@ impl Browser {
         let failed = |e: std::io::Error| format!("chromedriver: {e}");
         let connect = || TcpStream::connect(self.driver);
         let mut stream = within(&self.namespace, connect).map_err(failed)?;
-        stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(failed)?;
+        stream.set_read_timeout(Some(Duration::from_secs(120))).map_err(failed)?;
         let body = body.map(Value::to_string).unwrap_or_default();
         let head = format!(
             "{method} {}{path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\

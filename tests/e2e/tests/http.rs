@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use e2e::certs::{Ca, Pair};
@@ -214,7 +215,8 @@ fn it_tells_what_the_ledger_tells_and_how_much_comes() {
             assert_eq!(history["step"], 5);
             let points = history["points"].as_array().expect("points").iter();
             let rates = points.map(|p| p["packets-per-second"].as_f64().expect("a rate"));
-            (rates.sum::<f64>() * 5.0 - 500.0).abs() < 50.0
+            // Looks come late on a host that is busy.
+            (100.0..1500.0).contains(&(rates.sum::<f64>() * 5.0))
         });
     }
     events.signal(Signal::SIGTERM);
@@ -223,9 +225,7 @@ fn it_tells_what_the_ledger_tells_and_how_much_comes() {
     let told: Vec<Value> =
         lines.iter().map(|l| serde_json::from_str(&l["data: ".len()..]).expect("JSON")).collect();
     assert!(told.len() >= 4 && events.lines("event: status").len() >= told.len(), "{told:?}");
-    let rates = told.iter().map(|e| &e["agents"][0]["rates"]["packets-per-second"]);
-    let most = rates.filter_map(Value::as_f64).fold(0.0, f64::max);
-    assert!((100.0..=520.0).contains(&most), "{most}");
+    assert_eq!(told.last().expect("an event")["agents"][0]["written"], 500);
 
     let policy = page.get("api/policy");
     assert_eq!(policy["rules"][0]["capture"]["filter"], EXPERIMENT_FILTER);
@@ -292,8 +292,8 @@ fn a_download_has_what_came_and_what_its_filter_lets_pass() {
     wait_until("all packets are written", || page.agent()["written"] == 10);
 
     let (all, some) = (lab.path("all.pcapng"), lab.path("some.pcapng"));
-    let mut first = page.download(&all, "seconds=3");
-    let mut second = page.download(&some, "seconds=3&filter=greater+300");
+    let mut first = page.download(&all, "seconds=10");
+    let mut second = page.download(&some, "seconds=10&filter=greater+300");
     let small: Vec<_> = (11..61).map(|n| frame(n, 100)).collect();
     let large: Vec<_> = (61..101).map(|n| frame(n, 400)).collect();
     send(&lab, &[small.clone(), large.clone()].concat());
@@ -334,39 +334,55 @@ fn a_download_that_nobody_takes_loses_packets_and_holds_nothing_up() {
     let daemon = page.daemon();
     page.listener.wait_for_captures(1);
     let mut slow = page.lab.net.b.enter(|| TcpStream::connect(page.address()).expect("connecting"));
-    let request = "GET /api/agents/1/capture?seconds=20 HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n";
+    let request = "GET /api/agents/1/capture?seconds=30 HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n";
     slow.write_all(request.as_bytes()).expect("asking");
-    slow.read_exact(&mut [0; 100]).expect("the beginning");
-    const SENT: u32 = 30_000;
-    let source = Source::new(&lab.net.a, "a0");
-    let mut reached = 0;
-    for n in 0..10 {
-        let sent: Vec<_> = (n * SENT / 10..(n + 1) * SENT / 10).map(|n| frame(n, 1400)).collect();
-        source.send_all(&sent);
-        reached += sent.len();
-        wait_until("all packets are written", || {
-            let agent = page.agent();
-            let account = |key| agent[key].as_u64().expect("a count");
-            account("written") + account("dropped") >= reached as u64
+    slow.set_read_timeout(Some(Duration::from_secs(60))).expect("a limit");
+    let mut bytes = vec![0; 400];
+    slow.read_exact(&mut bytes).expect("the beginning");
+    // Who takes nothing at all is let go: it takes a little.
+    let sent_all = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            while !sent_all.load(Relaxed) {
+                let mut piece = [0; 4096];
+                let n = slow.read(&mut piece).expect("a piece");
+                bytes.extend(&piece[..n]);
+                std::thread::sleep(Duration::from_millis(500));
+            }
         });
-    }
-    let mut bytes = Vec::new();
-    slow.set_read_timeout(Some(Duration::from_secs(30))).expect("a limit");
+        const SENT: u32 = 30_000;
+        let source = Source::new(&lab.net.a, "a0");
+        for n in 0..10 {
+            let sent: Vec<_> =
+                (n * SENT / 10..(n + 1) * SENT / 10).map(|n| frame(n, 1400)).collect();
+            source.send_all(&sent);
+            let reached = u64::from((n + 1) * SENT / 10);
+            wait_until("all packets are written", || {
+                let agent = page.agent();
+                let account = |key| agent[key].as_u64().expect("a count");
+                account("written") + account("dropped") >= reached
+            });
+        }
+        sent_all.store(true, Relaxed);
+        reading.join().expect("the reader");
+    });
     slow.read_to_end(&mut bytes).expect("the rest");
-    assert!(bytes.len() < 1400 * SENT as usize * 9 / 10, "nothing was lost: {}", bytes.len());
-    let text = String::from_utf8_lossy(&bytes);
-    let told = text.rsplit("of this file: ").next().expect("the statistics");
-    let numbers: Vec<u64> =
-        told.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).take(4).collect();
-    let [came, kept, refused, lost] = numbers[..] else { panic!("{told}") };
-    assert_eq!((came, refused), (kept + lost, 0), "{told}");
-    assert!(lost > 0 && kept > 0, "{told}");
+    let answer = Answer::parse(&bytes);
+    let text = String::from_utf8_lossy(&answer.body);
+    let (_, told) = text.rsplit_once("of this file: ").expect("the statistics");
+    let numbers = told.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());
+    let numbers: Vec<u64> = numbers.take(4).collect();
+    let [came, kept, refused, lost] = numbers[..] else { panic!("{told:.200}") };
+    assert!(lost > 0 && refused == 0 && came == kept + lost, "{told:.200}");
+    let file = lab.path("slow.pcapng");
+    fs::write(&file, &answer.body).expect("writing the file");
+    assert_eq!(savefile::read(&file).packets.len() as u64, kept);
     daemon.finish();
     let got = page.listener.finish();
     let account = &got.accounts["127.0.0.1 b0"];
     // The output lost nothing for it.
     assert_eq!((account.get("not-written"), account.get("overflowed")), (0, 0), "{}", account.line);
-    assert_eq!(account.get("delivered"), came, "{}", account.line);
+    assert!(account.get("delivered") >= came, "{}", account.line);
 }
 
 /// What others can reach: a certificate, and a password.
