@@ -2,7 +2,7 @@
 //! reading the day.
 //!
 //! It is a pcapng block of a type for local use, which other programs pass over. A compressed file has it in a frame of its
-//! own, as it is (tshark takes a skippable frame for data). Either way the file's last four bytes are the block's
+//! own, as it is (no skippable one: newer tsharks seem to take that for data). Either way the file's last four bytes are the block's
 //! length. The block, little-endian:
 //!
 //! ```text
