@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{MAX_SNAPLEN, Packet, Timestamp};
+use crate::{Checksum, MAX_SNAPLEN, Packet, Timestamp};
 
 /// Bytes of packets from which on a batch is full.
 pub(crate) const BATCH: usize = 256 << 10;
@@ -109,6 +109,7 @@ impl<'b> Iterator for BatchPackets<'b> {
         let entry = self.batch.packets.get(*self.next)?;
         *self.next += 1;
         let data = self.batch.bytes.get(entry.at..entry.at + entry.caplen)?;
-        Some(Packet { ts: entry.ts, len: entry.len, data })
+        // Neither libpcap nor a savefile says.
+        Some(Packet { ts: entry.ts, len: entry.len, checksum: Checksum::Unknown, data })
     }
 }

@@ -38,4 +38,4 @@ pub use capture::{Block, Capture, Control, Event, Packets, Stats, linktype, open
 pub use error::Error;
 pub use filter::Instruction;
 pub use options::{Backend, Direction, MAX_SNAPLEN, Options};
-pub use packet::{LinkType, Packet, Timestamp};
+pub use packet::{Checksum, LinkType, Packet, Timestamp};

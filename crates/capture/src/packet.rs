@@ -11,6 +11,18 @@ pub struct Timestamp {
     pub nanos: u32,
 }
 
+/// Whether the checksum of TCP or UDP in a packet is what goes over the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Checksum {
+    /// The source does not say.
+    #[default]
+    Unknown,
+    /// It is: nobody changes it after the place where packets are captured.
+    Ready,
+    /// The sender left it to its network card, behind that place.
+    NotReady,
+}
+
 /// One packet, borrowed from its [`Block`](crate::Block).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {
@@ -19,6 +31,8 @@ pub struct Packet<'a> {
     /// Its length in bytes on the wire, at least `data.len()`. A VLAN tag that the kernel took off and that was put
     /// back counts, and so does a cooked capture's header.
     pub len: u32,
+    /// Whether its checksum is there yet.
+    pub checksum: Checksum,
     /// What was kept of it; never longer than the snaplen.
     pub data: &'a [u8],
 }

@@ -44,6 +44,7 @@ pub mod sessions;
 pub mod settings;
 #[cfg_attr(windows, path = "signals_windows.rs")]
 mod signals;
+pub mod system;
 pub mod tls;
 pub mod totals;
 pub mod transport;

@@ -32,6 +32,7 @@ use crate::sandbox::{self, Mode, Part, Paths};
 use crate::session::{self, Shared};
 use crate::settings::{Current, Settings, Terms};
 use crate::signals::Signals;
+use crate::system;
 
 /// The token of the waker; listeners have another.
 const WAKE: Token = Token(0);
@@ -140,6 +141,7 @@ fn prepare(config: Config) -> anyhow::Result<(Poll, Arc<Waker>, Arc<Shared>)> {
         sessions: Arc::default(),
         callers: Callers::default(),
         listeners,
+        system: system::name().into(),
         own,
         limits,
         doorkeeper,

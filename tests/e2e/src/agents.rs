@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rpcap_proto::session::{Action, Config, DaemonSession, DataChannel, Next, Start};
 use rpcap_proto::udpstr::Packer;
-use rpcap_proto::wire::{Clock, Device, PacketHeader, StartFlags, StartReply, Stats};
+use rpcap_proto::wire::{Clock, Device, Fraction, PacketHeader, StartFlags, StartReply, Stats};
 
 use crate::frames;
 use crate::net::{Namespace, within};
@@ -200,7 +200,7 @@ impl Inside {
             let packet = frames::frame(self.numbered, 200);
             let header = PacketHeader {
                 secs: time.as_secs() as u32,
-                micros: time.subsec_micros(),
+                fraction: Fraction::micros(time.subsec_micros()),
                 caplen: packet.len() as u32,
                 len: packet.len() as u32,
                 npkt: self.numbered,

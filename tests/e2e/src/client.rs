@@ -215,7 +215,7 @@ impl Client {
             b.extend_from_slice(device.as_bytes());
         });
         let payload = self.ask(&message, MessageType::OpenReply)?;
-        Ok(OpenReply::read(&payload).expect("a sound reply").linktype)
+        Ok(OpenReply::read(&payload, 0).expect("a sound reply").linktype)
     }
 
     /// SETSAMPLING.
@@ -366,8 +366,8 @@ impl Shared {
                     let h = message.header;
                     received.numbers.push(h.npkt);
                     received.packets.push(Packet {
-                        secs: h.secs.into(),
-                        nanos: h.micros * 1000,
+                        secs: h.nanos() / 1_000_000_000,
+                        nanos: (h.nanos() % 1_000_000_000) as u32,
                         len: h.len,
                         data: message.data.to_vec(),
                     });

@@ -60,6 +60,9 @@ fn files_and_the_report_say_how_far_it_is() {
         return;
     };
     let daemon = Daemon::start(&lab);
+    let system = ". /etc/os-release; echo \"Operating system = $PRETTY_NAME, $(uname -srm)\"";
+    let system = run(lab.net.b.command("sh").args(["-c", system]));
+    let system = system.trim_end();
     // Datagrams do not wait, so that the beginning of the file does not know yet.
     for (transport, said) in [(&[][..], 2), (&["--udp"][..], 1)] {
         let file = lab.path("a.pcapng");
@@ -72,6 +75,7 @@ fn files_and_the_report_say_how_far_it_is() {
         client.wait_for_line("The daemon's clock is 0.");
         // It shows one comment of an interface.
         let capinfos = run(lab.net.b.command("capinfos").arg(&file));
+        assert!(capinfos.contains(system), "{capinfos}");
         assert!(capinfos.contains("Comment = captured by rpcap from 127.0.0.1:"), "{capinfos}");
     }
     daemon.finish();

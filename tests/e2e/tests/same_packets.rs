@@ -48,7 +48,7 @@ fn capture(lab: &Lab, device: &str, filter: &str, count: usize, send: impl FnOnc
 
     let mut local = lab.tcpdump();
     // Room for all of it, whoever is slow.
-    local.args(["-U", "-B", "32768", "-i", device, "-w"]).arg(&files[0]);
+    local.args(["-U", "--nano", "-B", "32768", "-i", device, "-w"]).arg(&files[0]);
     if device == "any" {
         // tcpdump's own choice is another, which RPCAP has no way to ask for.
         local.args(["-y", "LINUX_SLL"]);
@@ -144,6 +144,16 @@ fn on_a_veth_in_both_directions() {
     });
     captured.assert_same();
     assert_frames("in and out", &frames, &captured.packets[0].1);
+    // What goes out is stamped once for all sockets; what comes in, by each.
+    let stamps = |packets: &[Packet], unit| -> Vec<(u64, u32)> {
+        let outward = ours(packets).into_iter().filter(|(n, _)| n % 2 == 1);
+        outward.map(|(_, p)| (p.secs, p.nanos / unit * unit)).collect()
+    };
+    let local = &captured.packets[0].1;
+    assert!(stamps(local, 1).iter().any(|(_, nanos)| nanos % 1000 != 0), "not in nanoseconds");
+    for ((who, packets), unit) in captured.packets[1..].iter().zip([1000, 1, 1000]) {
+        assert_eq!(stamps(packets, unit), stamps(local, unit), "{who}");
+    }
 }
 
 #[test]

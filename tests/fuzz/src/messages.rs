@@ -88,7 +88,7 @@ pub(crate) fn reply(request: u8, input: &mut Input<'_>) -> Vec<u8> {
             let devices: Vec<_> = (0..input.u8() % 4).map(|_| device(input)).collect();
             write_devices(&mut out, &devices);
         }
-        2 => OpenReply { linktype: input.u32() }.write(&mut out),
+        2 => OpenReply { linktype: input.u32(), system: None }.write(&mut out),
         3 => write_empty(&mut out, MessageType::SetSamplingReply),
         4 => {
             let (buffer_size, port, extensions) = (input.u32(), input.u16(), input.u16());

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mio::net::TcpStream;
 use rpcap_proto::session::{Action, Config, DaemonSession, DataChannel, Next, Start};
 use rpcap_proto::udpstr::Packer;
-use rpcap_proto::wire::{Clock, Device, PacketHeader, StartFlags, StartReply, Stats};
+use rpcap_proto::wire::{Clock, Device, Fraction, PacketHeader, StartFlags, StartReply, Stats};
 
 /// Bytes of each packet.
 const PACKET: [u8; 64] = [0x5a; 64];
@@ -142,7 +142,7 @@ impl Agent {
             self.numbered += 1;
             let header = PacketHeader {
                 secs: time.as_secs() as u32,
-                micros: time.subsec_micros(),
+                fraction: Fraction::micros(time.subsec_micros()),
                 caplen: PACKET.len() as u32,
                 len: PACKET.len() as u32,
                 npkt: self.numbered,

@@ -6,7 +6,7 @@ use libc::tpacket3_hdr as Hdr;
 
 use super::linktype::Kind;
 use crate::{
-    Instruction, Packet, Timestamp,
+    Checksum, Instruction, Packet, Timestamp,
     filter::{Aux, run},
 };
 
@@ -85,7 +85,13 @@ pub(super) fn finish<'a>(
         nanos: u32_at(frame, offset_of!(Hdr, tp_nsec)),
     };
     let len = u32_at(frame, offset_of!(Hdr, tp_len));
-    Outcome::Packet(Packet { ts, len, data: &frame[start..end.min(start + format.snaplen)] })
+    let checksum = checksum(frame);
+    Outcome::Packet(Packet {
+        ts,
+        len,
+        checksum,
+        data: &frame[start..end.min(start + format.snaplen)],
+    })
 }
 
 /// The same for packets that get a header, a tag or a filter.
@@ -151,7 +157,16 @@ fn rework<'a>(
         len = len.saturating_add(VLAN_LEN as u32);
     }
     let end = end.min(start + format.snaplen);
-    Outcome::Packet(Packet { ts, len, data: &frame[start..end] })
+    Outcome::Packet(Packet { ts, len, checksum: checksum(frame), data: &frame[start..end] })
+}
+
+/// What the kernel says of the checksum: it always knows of those that are left to a card.
+#[inline]
+fn checksum(frame: &[u8]) -> Checksum {
+    match u32_at(frame, offset_of!(Hdr, tp_status)) & libc::TP_STATUS_CSUMNOTREADY {
+        0 => Checksum::Ready,
+        _ => Checksum::NotReady,
+    }
 }
 
 /// The tag that the kernel took off, and its EtherType.

@@ -4,7 +4,7 @@ use crate::deframe::{Deframer, Frame};
 use crate::wire::{
     AuthReply, AuthRequest, Clock, Device, ErrorCode, FilterBlock, Header, Malformed, Mark,
     MarkedStats, MessageType, OpenReply, Sampling, StartFlags, StartReply, StartRequest, Stats,
-    StatsRequest, VERSION, error_text, read_devices, write_empty, write_message,
+    StatsRequest, TELL_SYSTEM, VERSION, error_text, read_devices, write_empty, write_message,
 };
 
 /// Most payload that is kept of a reply: a list of about 32,000 addresses.
@@ -158,7 +158,7 @@ impl ClientSession {
                 MessageType::FindAllIfReply
             }
             Request::Open(name) => {
-                write_message(out, MessageType::OpenRequest, 0, |b| {
+                write_message(out, MessageType::OpenRequest, TELL_SYSTEM, |b| {
                     b.extend_from_slice(name.as_bytes());
                 });
                 MessageType::OpenReply
@@ -247,7 +247,7 @@ impl ClientSession {
         let event = match kind {
             MessageType::AuthReply => AuthReply::read(payload).map(Event::Authenticated),
             MessageType::FindAllIfReply => read_devices(payload, header.value).map(Event::Devices),
-            MessageType::OpenReply => OpenReply::read(payload).map(Event::Opened),
+            MessageType::OpenReply => OpenReply::read(payload, header.value).map(Event::Opened),
             MessageType::StartCaptureReply => StartReply::read(payload).map(Event::Started),
             MessageType::StatsReply if self.tells_clock => {
                 MarkedStats::read(payload).map(|reply| {

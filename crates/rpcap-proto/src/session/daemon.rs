@@ -1,6 +1,7 @@
 //! The daemon's end of a control connection (docs/protocol.md, "States").
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -12,7 +13,7 @@ use crate::deframe::{Deframer, Frame};
 use crate::wire::{
     AuthReply, AuthRequest, Clock, Device, ErrorCode, FilterBlock, Header, Malformed, Mark,
     MarkedStats, MessageType, OpenReply, Reader, Sampling, StartFlags, StartReply, Stats,
-    StatsRequest, VERSION, error_text, write_devices, write_empty, write_error,
+    StatsRequest, TELL_SYSTEM, VERSION, error_text, write_devices, write_empty, write_error,
 };
 
 /// Most payload that is kept of any request: a STARTCAP with the longest filter.
@@ -55,6 +56,10 @@ pub struct DaemonSession {
     opening: Option<String>,
     sampling: Sampling,
     capture: Capture,
+    /// What the daemon's system is called.
+    system: Option<Arc<str>>,
+    /// Whether the OPEN that is pending asked for that.
+    wants_system: bool,
     /// Whether the client was told that it may ask for the clock.
     tells_clock: bool,
     pending: Option<Pending>,
@@ -85,6 +90,8 @@ impl DaemonSession {
             opening: None,
             sampling: Sampling::None,
             capture: Capture::None,
+            system: None,
+            wants_system: false,
             tells_clock: false,
             pending: None,
             mark: None,
@@ -93,6 +100,11 @@ impl DaemonSession {
             undecided_since: None,
             paused_until: None,
         }
+    }
+
+    /// Tells clients that ask what the daemon's system is called.
+    pub fn tell_system(&mut self, system: Arc<str>) {
+        self.system = Some(system);
     }
 
     /// Takes bytes that came.
@@ -352,7 +364,7 @@ impl DaemonSession {
                 })
             }
             MessageType::AuthRequest => self.handle_auth(payload, now),
-            kind => match self.handle_request(kind, payload) {
+            kind => match self.handle_request(header, payload) {
                 Ok((pending, action)) => {
                     self.pending = pending;
                     action.map(Next::Do)
@@ -397,15 +409,16 @@ impl DaemonSession {
     /// What a request of an accepted client asks for, or why it cannot be.
     fn handle_request(
         &mut self,
-        kind: MessageType,
+        header: Header,
         payload: &[u8],
     ) -> Result<(Option<Pending>, Option<Action>), String> {
-        let (pending, action) = match kind {
+        let (pending, action) = match header.kind {
             MessageType::FindAllIfRequest => (Pending::Devices, Action::ListDevices),
             MessageType::OpenRequest => {
                 self.device = None;
                 let name = device_name(payload)?;
                 self.opening = Some(name.clone());
+                self.wants_system = header.value & TELL_SYSTEM != 0;
                 (Pending::Open, Action::Open(name))
             }
             MessageType::StartCaptureRequest => {
@@ -509,7 +522,9 @@ impl DaemonSession {
         match result {
             Ok(linktype) => {
                 self.device = name;
-                OpenReply { linktype }.write(&mut self.output);
+                let system = self.system.as_deref().filter(|_| self.wants_system);
+                let system = system.map(str::to_owned);
+                OpenReply { linktype, system }.write(&mut self.output);
             }
             Err(text) => self.error(ErrorCode::Open, text),
         }

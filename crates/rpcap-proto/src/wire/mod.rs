@@ -19,9 +19,12 @@ pub use devices::{Address, Device, PRESELECTED, SockAddr, read_devices, write_de
 pub use error::{ERROR_TEXT_MAX, ErrorCode, error_text, write_error};
 pub use filter::{FILTER_TYPE_BPF, FilterBlock};
 pub use header::{HEADER_LEN, Header, MessageType, VERSION, write_empty, write_message};
-pub use packet::{MESSAGE_OVERHEAD, PACKET_HEADER_LEN, PacketHeader, PacketMessage, SNAPLEN_MAX};
+pub use packet::{
+    Checksum, Fraction, MESSAGE_OVERHEAD, PACKET_HEADER_LEN, PacketHeader, PacketMessage,
+    SNAPLEN_MAX,
+};
 pub use reader::Reader;
-pub use requests::{DEVICE_NAME_MAX, OpenReply, Sampling};
+pub use requests::{DEVICE_NAME_MAX, OpenReply, SYSTEM_MAX, Sampling, TELL_SYSTEM};
 pub use startcap::{StartFlags, StartReply, StartRequest, tolerated_tail};
 pub use stats::{Clock, Mark, MarkedStats, Stats, StatsRequest};
 

@@ -9,13 +9,70 @@ pub const MESSAGE_OVERHEAD: usize = HEADER_LEN + PACKET_HEADER_LEN;
 /// Largest snaplen, as libpcap has it.
 pub const SNAPLEN_MAX: u32 = 262_144;
 
+/// Whether the checksum of TCP or UDP in a packet is what goes over the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Checksum {
+    /// Nobody said.
+    #[default]
+    Unknown,
+    /// It is.
+    Ready,
+    /// The sender left it to its network card, behind the place where packets are captured.
+    NotReady,
+}
+
+/// The second word of a packet's time: microseconds, as all daemons have it, or nanoseconds with what
+/// is known of the checksum (docs/protocol.md, "Nanoseconds"). It says itself which.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Fraction(pub u32);
+
+impl Fraction {
+    const UNKNOWN: u32 = 1 << 30;
+    const READY: u32 = 2 << 30;
+    const NOT_READY: u32 = 3 << 30;
+
+    /// Microseconds.
+    #[inline]
+    pub const fn micros(micros: u32) -> Self {
+        Self(micros)
+    }
+
+    /// Nanoseconds, fewer than 2^30, for a client that offered [`StartFlags::NANOS`](super::StartFlags::NANOS).
+    #[inline]
+    pub const fn nanos(nanos: u32, checksum: Checksum) -> Self {
+        let mark = match checksum {
+            Checksum::Unknown => Self::UNKNOWN,
+            Checksum::Ready => Self::READY,
+            Checksum::NotReady => Self::NOT_READY,
+        };
+        Self(nanos & !Self::NOT_READY | mark)
+    }
+
+    /// What is known of the checksum.
+    pub const fn checksum(self) -> Checksum {
+        match self.0 & Self::NOT_READY {
+            Self::READY => Checksum::Ready,
+            Self::NOT_READY => Checksum::NotReady,
+            _ => Checksum::Unknown,
+        }
+    }
+
+    /// Nanoseconds, whatever the form. A peer may have said more than a second.
+    pub fn in_nanos(self) -> u64 {
+        match self.0 & Self::NOT_READY {
+            0 => u64::from(self.0) * 1000,
+            _ => u64::from(self.0 & !Self::NOT_READY),
+        }
+    }
+}
+
 /// What is said of every packet (docs/protocol.md, "PACKET").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PacketHeader {
     /// Seconds since 1970.
     pub secs: u32,
-    /// Microseconds within the second.
-    pub micros: u32,
+    /// The rest of the time, in one of two forms.
+    pub fraction: Fraction,
     /// Bytes of the packet that follow.
     pub caplen: u32,
     /// Bytes the packet had on the wire.
@@ -25,11 +82,16 @@ pub struct PacketHeader {
 }
 
 impl PacketHeader {
+    /// Time of capture in nanoseconds since 1970.
+    pub fn nanos(&self) -> u64 {
+        u64::from(self.secs) * 1_000_000_000 + self.fraction.in_nanos()
+    }
+
     /// Reads the header.
     pub fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {
             secs: r.u32()?,
-            micros: r.u32()?,
+            fraction: Fraction(r.u32()?),
             caplen: r.u32()?,
             len: r.u32()?,
             npkt: r.u32()?,
@@ -41,7 +103,7 @@ impl PacketHeader {
     pub fn to_bytes(self) -> [u8; PACKET_HEADER_LEN] {
         let mut bytes = [0; PACKET_HEADER_LEN];
         bytes[0..4].copy_from_slice(&self.secs.to_be_bytes());
-        bytes[4..8].copy_from_slice(&self.micros.to_be_bytes());
+        bytes[4..8].copy_from_slice(&self.fraction.0.to_be_bytes());
         bytes[8..12].copy_from_slice(&self.caplen.to_be_bytes());
         bytes[12..16].copy_from_slice(&self.len.to_be_bytes());
         bytes[16..20].copy_from_slice(&self.npkt.to_be_bytes());
@@ -137,6 +199,23 @@ mod tests {
         bytes[4..8].copy_from_slice(&stated.to_be_bytes());
         bytes.resize(MESSAGE_OVERHEAD + caplen as usize, 7);
         bytes
+    }
+
+    #[test]
+    fn the_second_word_of_a_time_says_what_it_is() {
+        let of = |word| (Fraction(word).in_nanos(), Fraction(word).checksum());
+        assert_eq!(of(999_999), (999_999_000, Checksum::Unknown));
+        // A daemon's microseconds may be more than a second has.
+        assert_eq!(of((1 << 30) - 1), (1_073_741_823_000, Checksum::Unknown));
+        for checksum in [Checksum::Unknown, Checksum::Ready, Checksum::NotReady] {
+            for nanos in [0, 1, 999_999_999, (1 << 30) - 1] {
+                let word = Fraction::nanos(nanos, checksum);
+                assert_eq!((word.in_nanos(), word.checksum()), (nanos.into(), checksum));
+            }
+        }
+        let last =
+            PacketHeader { secs: u32::MAX, fraction: Fraction(u32::MAX), ..Default::default() };
+        assert_eq!(last.nanos(), 4_294_967_296_073_741_823);
     }
 
     #[test]

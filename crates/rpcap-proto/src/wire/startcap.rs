@@ -21,6 +21,9 @@ impl StartFlags {
     pub const SOURCE_PORT: Self = Self(0x0200);
     /// The client takes sealed udpstr datagrams (docs/sealed-udp.md).
     pub const SEALED: Self = Self(0x0400);
+    /// The client takes times in nanoseconds, and what is known of checksums (docs/protocol.md,
+    /// "Nanoseconds").
+    pub const NANOS: Self = Self(0x0800);
     /// The client may ask for the daemon's clock (docs/protocol.md, "STATS").
     pub const CLOCK: Self = Self(0x1000);
 

@@ -4,10 +4,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use rpcap_proto::bpf::Instruction;
 use rpcap_proto::wire::{
-    Address, AuthReply, AuthRequest, ByteOrder, Clock, Device, ErrorCode, FilterBlock, HEADER_LEN,
-    Malformed, MarkedStats, MessageType, OpenReply, PacketHeader, PacketMessage, Sampling,
-    SockAddr, StartFlags, StartReply, StartRequest, Stats, StatsRequest, error_text, read_devices,
-    tolerated_tail, write_devices, write_empty, write_error, write_message,
+    Address, AuthReply, AuthRequest, ByteOrder, Clock, Device, ErrorCode, FilterBlock, Fraction,
+    HEADER_LEN, Malformed, MarkedStats, MessageType, OpenReply, PacketHeader, PacketMessage,
+    Sampling, SockAddr, StartFlags, StartReply, StartRequest, Stats, StatsRequest, error_text,
+    read_devices, tolerated_tail, write_devices, write_empty, write_error, write_message,
 };
 
 use super::support::hex;
@@ -177,9 +177,9 @@ fn open() {
     });
     assert_eq!(name, request);
     let bytes = hex("0083 0000 00000008 | 00000001 00000000");
-    let reply = OpenReply { linktype: 1 };
+    let reply = OpenReply { linktype: 1, system: None };
     assert_eq!(written(|b| reply.write(b)), bytes);
-    assert_eq!(OpenReply::read(&bytes[P..]), Ok(reply));
+    assert_eq!(OpenReply::read(&bytes[P..], 0), Ok(reply));
 }
 
 #[test]
@@ -245,8 +245,13 @@ fn a_packet() {
     let mut bytes = head.clone();
     bytes.resize(28 + 98, 0);
     let packet = PacketMessage::read(&bytes, 262_144).unwrap().unwrap();
-    let expected =
-        PacketHeader { secs: 0x6b03_8394, micros: 0x0004_e781, caplen: 98, len: 98, npkt: 1 };
+    let expected = PacketHeader {
+        secs: 0x6b03_8394,
+        fraction: Fraction(0x0004_e781),
+        caplen: 98,
+        len: 98,
+        npkt: 1,
+    };
     assert_eq!(packet.header, expected);
     assert_eq!(packet.data[12..16], [8, 0, 0x45, 0]);
     assert_eq!(expected.to_message_bytes()[..], head[..28]);

@@ -98,8 +98,8 @@ proptest! {
     #[test]
     fn open_reply(linktype: u32, surplus in surplus()) {
         survives(
-            &OpenReply { linktype }, MessageType::OpenReply, &surplus,
-            OpenReply::write, OpenReply::read,
+            &OpenReply { linktype, system: None }, MessageType::OpenReply, &surplus,
+            OpenReply::write, |payload| OpenReply::read(payload, 0),
         );
     }
 

@@ -7,8 +7,8 @@ use proptest::option::of;
 use proptest::prelude::*;
 use rpcap_proto::bpf::Instruction;
 use rpcap_proto::wire::{
-    Address, AuthReply, ByteOrder, DEVICE_NAME_MAX, Device, FilterBlock, PacketHeader, Sampling,
-    SockAddr, StartFlags, StartReply, StartRequest, Stats,
+    Address, AuthReply, ByteOrder, DEVICE_NAME_MAX, Device, FilterBlock, Fraction, PacketHeader,
+    Sampling, SockAddr, StartFlags, StartReply, StartRequest, Stats,
 };
 
 pub(crate) fn auth_reply() -> impl Strategy<Value = AuthReply> {
@@ -66,9 +66,9 @@ pub(crate) fn start_reply() -> impl Strategy<Value = StartReply> {
 }
 
 pub(crate) fn packet_header(caplen: u32) -> impl Strategy<Value = PacketHeader> {
-    any::<[u32; 4]>().prop_map(move |[secs, micros, len, npkt]| PacketHeader {
+    any::<[u32; 4]>().prop_map(move |[secs, fraction, len, npkt]| PacketHeader {
         secs,
-        micros,
+        fraction: Fraction(fraction),
         caplen,
         len,
         npkt,

@@ -7,7 +7,7 @@ use std::process::Command;
 use rpcap_proto::batch::Batch;
 use rpcap_proto::sealed::{Cipher, KEY_USES, Opener, Sealer, Secret};
 use rpcap_proto::udpstr::Packer;
-use rpcap_proto::wire::PacketHeader;
+use rpcap_proto::wire::{Fraction, PacketHeader};
 
 const CIPHERS: [(&str, Cipher); 3] = [
     ("aes-128-gcm", Cipher::Aes128Gcm),
@@ -39,7 +39,8 @@ fn unhex(text: &str) -> Vec<u8> {
 /// A datagram of this number, and what it is sealed.
 fn seal(secret: [u8; 32], cipher: Cipher, number: u64) -> (Vec<u8>, Vec<u8>) {
     let mut packer = Packer::new(1472).expect("a limit").starting_at(number as u32);
-    let header = PacketHeader { secs: 1_700_000_000, micros: 7, len: 20, ..Default::default() };
+    let header =
+        PacketHeader { secs: 1_700_000_000, fraction: Fraction(7), len: 20, ..Default::default() };
     packer.push(&PacketHeader { npkt: 1, ..header }, b"what a packet has in");
     packer.push(&PacketHeader { npkt: 2, len: 1500, ..header }, b"and another one");
     let batch = packer.flushed();

@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rpcap_proto::wire::PacketHeader;
+use rpcap_proto::wire::{Fraction, PacketHeader};
 
 use super::model::*;
 
@@ -21,7 +21,7 @@ fn frames() -> Vec<Packet> {
         let [secs, micros, caplen, len] = [0, 4, 8, 12].map(|o| field(at + o));
         at += 16 + caplen as usize;
         let npkt = frames.len() as u32 + 1;
-        let header = PacketHeader { secs, micros, caplen, len, npkt };
+        let header = PacketHeader { secs, fraction: Fraction(micros), caplen, len, npkt };
         frames.push((header, file[at - caplen as usize..at].to_vec()));
     }
     assert_eq!(frames.len(), 4226);

@@ -1,7 +1,7 @@
 //! The format as the tests understand it, written without a look at the code they test.
 
 use rpcap_proto::udpstr::Packer;
-use rpcap_proto::wire::PacketHeader;
+use rpcap_proto::wire::{Fraction, PacketHeader};
 
 /// A packet that was sent or delivered.
 pub(crate) type Packet = (PacketHeader, Vec<u8>);
@@ -10,7 +10,7 @@ pub(crate) type Packet = (PacketHeader, Vec<u8>);
 pub(crate) fn packet(npkt: u32, size: usize) -> Packet {
     let header = PacketHeader {
         secs: 1_700_000_000 + npkt,
-        micros: npkt % 1_000_000,
+        fraction: Fraction(npkt % 1_000_000),
         caplen: size as u32,
         len: size as u32 + 4,
         npkt,
@@ -109,7 +109,7 @@ pub(crate) fn read(mtu: usize, seqno: u32, sent: &[Sent]) -> Vec<(Packet, Vec<us
             at += 20;
             let now = (caplen as usize).min(d.len() - at);
             assert!(now >= 9 || now == caplen as usize);
-            let header = PacketHeader { secs, micros, caplen, len, npkt };
+            let header = PacketHeader { secs, fraction: Fraction(micros), caplen, len, npkt };
             out.push(((header, d[at..at + now].to_vec()), vec![i]));
             at += now;
             missing = caplen as usize - now;

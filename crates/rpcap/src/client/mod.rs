@@ -201,7 +201,7 @@ impl Client {
             _ => SNAPLEN_MAX,
         };
         // What to do with it is this client's business, and it costs nothing.
-        let mut flags = options.flags | StartFlags::CLOCK;
+        let mut flags = options.flags | StartFlags::CLOCK | StartFlags::NANOS;
         if options.promisc {
             flags = flags | StartFlags::PROMISC;
         }

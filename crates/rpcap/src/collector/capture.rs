@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rpcap_proto::wire::{ErrorCode, FilterBlock, Sampling, StartFlags, StartRequest, Stats};
+use rpcap_proto::wire::{
+    ErrorCode, FilterBlock, OpenReply, Sampling, StartFlags, StartRequest, Stats,
+};
 use tokio::time::{Instant as Moment, interval_at};
 
 use super::flow::Flow;
@@ -114,7 +116,7 @@ impl Capture<'_> {
         let Some(way) = session.shared.outputs.way(&plan.outputs) else {
             return Err(Failure::Capture("the policy's output has ended".to_owned()));
         };
-        let linktype = session.control.open(&interface).await?.linktype;
+        let OpenReply { linktype, system } = session.control.open(&interface).await?;
         if linktype > u16::MAX.into() {
             return Err(Failure::Capture(format!("no savefile has room for link type {linktype}")));
         }
@@ -124,7 +126,7 @@ impl Capture<'_> {
         if plan.sampling != Sampling::None {
             session.control.set_sampling(plan.sampling).await?;
         }
-        let accounts = self.begin(&way, linktype, &interface);
+        let accounts = self.begin(&way, linktype, system, &interface);
         let (stream, agent) = (self.claim.stream.id, self.session.peer.ip());
         let flow = Arc::new(Flow::new(stream, self.plan.snaplen, agent, way.route.clone()));
         let data = match self.plan.transport {
@@ -160,7 +162,13 @@ impl Capture<'_> {
     }
 
     /// Announces the stream to its outputs; where they count its packets.
-    fn begin(&self, way: &Way, linktype: u32, interface: &str) -> Vec<Arc<Account>> {
+    fn begin(
+        &self,
+        way: &Way,
+        linktype: u32,
+        os: Option<String>,
+        interface: &str,
+    ) -> Vec<Arc<Account>> {
         let (plan, stream) = (&self.plan, &self.claim.stream);
         let filter = (!plan.filter.is_empty()).then(|| plan.filter.clone());
         let meta = Meta {
@@ -168,6 +176,7 @@ impl Capture<'_> {
             snaplen: plan.snaplen,
             interface: format!("{} {}", stream.host, harmless(interface.as_bytes())),
             filter,
+            os,
             comment: Some(format!(
                 "agent {} ({}), received by rpcap listen",
                 stream.host, stream.key.agent
@@ -192,7 +201,7 @@ impl Capture<'_> {
         StartRequest {
             snaplen: self.plan.snaplen,
             read_timeout_ms: READ_TIMEOUT_MS,
-            flags: promisc | self.plan.direction | flags | StartFlags::CLOCK,
+            flags: promisc | self.plan.direction | flags | StartFlags::CLOCK | StartFlags::NANOS,
             port,
             filter,
         }

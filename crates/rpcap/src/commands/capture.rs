@@ -14,7 +14,7 @@ use rpcap::running::{Happened, Outcome, Running};
 use rpcap::text::{harmless, plural};
 use rpcap::{filter, linktype};
 use rpcap_proto::bpf::Instruction;
-use rpcap_proto::wire::{Sampling, StartFlags};
+use rpcap_proto::wire::{OpenReply, Sampling, StartFlags};
 
 use super::live::{Both, Live};
 use super::progress::Progress;
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Capture) -> anyhow::Result<()> {
     let bytecode = args.filter_bytecode.as_deref().map(bytecode).transpose()?;
     let interrupts = interrupt::watch().context("cannot watch for interrupts")?;
     let mut client = super::connect(&args.url, &args.connect)?;
-    let dlt = client.open(device)?.linktype;
+    let OpenReply { linktype: dlt, system } = client.open(device)?;
     let filter = match (&args.filter, bytecode) {
         (Some(text), _) => filter::from_text(text, dlt, args.snaplen)?,
         (None, Some(program)) => program,
@@ -61,6 +61,7 @@ pub(crate) fn run(args: &Capture) -> anyhow::Result<()> {
         snaplen: args.snaplen,
         interface: device.to_owned(),
         filter: args.filter.clone(),
+        os: system,
         clock: client.clock_offset(),
         comment: Some(format!("captured by rpcap from {}", args.url.endpoint)),
         ..Meta::default()

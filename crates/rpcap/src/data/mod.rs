@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rpcap_proto::sealed;
 use rpcap_proto::udpstr;
-use rpcap_proto::wire::{Malformed, PacketHeader};
+use rpcap_proto::wire::{Fraction, Malformed, PacketHeader};
 
 pub use self::decoder::DatagramDecoder;
 pub use self::numbering::{Numbering, Place};
@@ -112,7 +112,7 @@ impl Gauge {
     }
 
     /// Once per read, not per packet.
-    fn show(&self, received: &Received, newest: (u32, u32)) {
+    fn show(&self, received: &Received, newest: (u32, Fraction)) {
         if self.packets() != received.packets {
             self.age.store(age(newest), Relaxed);
         }
@@ -122,11 +122,11 @@ impl Gauge {
     }
 }
 
-/// The microseconds from a packet's seconds and microseconds until now.
-fn age((secs, micros): (u32, u32)) -> i64 {
+/// The microseconds from a packet's time until now.
+fn age((secs, fraction): (u32, Fraction)) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
-    now.saturating_sub(i64::from(secs) * 1_000_000 + i64::from(micros))
+    now.saturating_sub(i64::from(secs) * 1_000_000 + (fraction.in_nanos() / 1000) as i64)
 }
 
 /// Either kind of data connection.
@@ -194,8 +194,8 @@ pub struct Tally {
     /// The sink wants no more.
     satisfied: bool,
     received: Received,
-    /// When the newest packet was captured, seconds and microseconds.
-    newest: (u32, u32),
+    /// When the newest packet was captured.
+    newest: (u32, Fraction),
 }
 
 impl Tally {
@@ -218,7 +218,7 @@ pub struct Inlet<'a, S> {
     numbering: &'a mut Numbering,
     satisfied: &'a mut bool,
     received: &'a mut Received,
-    newest: &'a mut (u32, u32),
+    newest: &'a mut (u32, Fraction),
 }
 
 impl<'a, S: Sink> Inlet<'a, S> {
@@ -251,7 +251,7 @@ impl<'a, S: Sink> Inlet<'a, S> {
     #[inline]
     fn deliver(&mut self, header: &PacketHeader, data: &[u8]) {
         self.received.packets += 1;
-        *self.newest = (header.secs, header.micros);
+        *self.newest = (header.secs, header.fraction);
         self.received.bytes += data.len() as u64;
         self.received.last_number = self.numbering.highest();
         if *self.satisfied {

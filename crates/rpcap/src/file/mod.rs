@@ -48,7 +48,7 @@ pub use error::Error;
 pub use format::Format;
 pub use loss::{Loss, Losses};
 pub use meta::Meta;
-pub use record::{Checksum, Record};
+pub use record::Record;
 pub use stream::Stream;
 pub use summary::{Summary, nanos};
 pub(crate) use writer::stdout;

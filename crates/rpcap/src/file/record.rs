@@ -1,18 +1,6 @@
-use rpcap_proto::wire::PacketHeader;
+use rpcap_proto::wire::{Checksum, PacketHeader};
 
 use super::Loss;
-
-/// Whether the checksum of TCP or UDP in a packet is what goes over the wire.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Checksum {
-    /// Nobody said.
-    #[default]
-    Unknown,
-    /// It is.
-    Ready,
-    /// The sender left it to its network card, behind the place where packets are captured.
-    NotReady,
-}
 
 /// A captured packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -34,15 +22,15 @@ pub struct Record<'a> {
 impl<'a> Record<'a> {
     /// A packet as it came from a daemon.
     pub fn from_packet(header: &PacketHeader, data: &'a [u8]) -> Self {
+        let nanos = header.nanos();
         Self {
-            // A daemon's microseconds may be more than a second has.
-            secs: u64::from(header.secs) + u64::from(header.micros / 1_000_000),
-            nanos: header.micros % 1_000_000 * 1000,
+            secs: nanos / 1_000_000_000,
+            nanos: (nanos % 1_000_000_000) as u32,
             // No file format has a word for a packet shorter than what there is of it.
             len: header.len.max(header.caplen),
             data,
             loss: None,
-            checksum: Checksum::Unknown,
+            checksum: header.fraction.checksum(),
         }
     }
 

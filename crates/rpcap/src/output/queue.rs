@@ -259,6 +259,8 @@ impl Outlet {
 
 #[cfg(test)]
 mod tests {
+    use rpcap_proto::wire::Fraction;
+
     use super::*;
 
     const LIMIT: u64 = 4096;
@@ -284,7 +286,7 @@ mod tests {
         let queue = Arc::new(Queue::new(LIMIT));
         begin(&queue, 7);
         let mut outlet = Outlet::new(Route::new([Arc::clone(&queue)]));
-        let header = PacketHeader { secs: 1, micros: 2, caplen: 3, len: 4, npkt: 5 };
+        let header = PacketHeader { secs: 1, fraction: Fraction(2), caplen: 3, len: 4, npkt: 5 };
         outlet.push(7, &header, b"abc");
         outlet.push(8, &PacketHeader { caplen: 0, ..header }, b"");
         assert!(!outlet.is_empty());

@@ -1,7 +1,9 @@
 //! Where the headers of a packet are.
 
 use super::checksum::Sum;
-use crate::file::{Checksum, Record};
+use rpcap_proto::wire::Checksum;
+
+use crate::file::Record;
 
 /// Most VLAN tags, and most IPv6 extension headers, that are looked behind.
 const MOST: usize = 8;
@@ -83,16 +85,12 @@ impl Layout {
     ///
     /// The kernel then puts the sum of the pseudo-header where the checksum is to be. One of 65,536
     /// checksums looks like that by chance, which is right as it is: the packet is then left alone
-    /// only if it is known to be ready.
+    /// only if it is known to be ready. That it is not ready may concern a packet inside of this one.
     pub(super) fn wants_checksum(&self, record: &Record<'_>) -> bool {
-        match record.checksum {
-            Checksum::Ready => false,
-            Checksum::NotReady => true,
-            Checksum::Unknown => {
-                let stored = self.stored(record.data);
-                stored.is_some() && stored == self.pseudo_header(record.data).map(Sum::folded)
-            }
-        }
+        let stored = self.stored(record.data);
+        record.checksum != Checksum::Ready
+            && stored.is_some()
+            && stored == self.pseudo_header(record.data).map(Sum::folded)
     }
 
     /// Whether the packet's checksum is what it should be. A datagram may have none.

@@ -15,7 +15,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use self::layout::{Layout, Protocol};
-use crate::file::{Checksum, Record};
+use rpcap_proto::wire::Checksum;
+
+use crate::file::Record;
 
 /// The largest IP packet of an Ethernet, in bytes.
 const MTU: u32 = 1500;

@@ -1,7 +1,9 @@
 //! One large packet of TCP becomes the segments that the card makes of it.
 
 use super::layout::{Layout, fill_ipv4, put, word};
-use crate::file::{Checksum, Record};
+use rpcap_proto::wire::Checksum;
+
+use crate::file::Record;
 
 /// Where the flags of TCP are.
 const FLAGS: usize = 13;

@@ -92,12 +92,15 @@ fn only_what_the_sender_left_to_its_card_gets_a_checksum() {
         );
         let ready = Record { checksum: Checksum::Ready, ..record(&left) };
         assert_eq!(repaired("checksums", linktype, &ready).0, std::slice::from_ref(&left));
-        let mut any = sound.clone();
-        let layout = Layout::of(linktype, &any).unwrap();
+        // Of a tunnel, it is the packet inside that is not ready.
+        let mut outer = sound.clone();
+        let layout = Layout::of(linktype, &outer).unwrap();
         let at = layout.transport + if layout.protocol == Protocol::Tcp { 16 } else { 6 };
-        any[at] ^= 0x55;
-        let unready = Record { checksum: Checksum::NotReady, ..record(&any) };
-        assert_eq!(repaired("checksums", linktype, &unready).0, std::slice::from_ref(&sound));
+        outer[at] ^= 0x55;
+        for (data, expected) in [(&left, &sound), (&outer, &outer)] {
+            let unready = Record { checksum: Checksum::NotReady, ..record(data) };
+            assert_eq!(repaired("checksums", linktype, &unready).0, std::slice::from_ref(expected));
+        }
         // What was cut cannot be summed up.
         let cut = Record { data: &left[..left.len() - 1], ..record(&left) };
         let (packets, counts) = repaired("checksums", linktype, &cut);

@@ -12,8 +12,8 @@ pub use running::{Event, Gauge, Plan, Running};
 
 use std::time::Duration;
 
-use capture::{Block, Capture, Error};
-use rpcap_proto::wire::PacketHeader;
+use capture::{Block, Capture, Error, Packet};
+use rpcap_proto::wire::{Checksum, Fraction, PacketHeader};
 
 use crate::ledger::{Counters, Taken};
 use crate::limits::{Admit, Gate, Open};
@@ -35,7 +35,34 @@ struct Forwarder<F> {
     framer: F,
     sink: Box<dyn Sink>,
     sampler: Sampler,
+    time: Time,
     npkt: u32,
+}
+
+/// The form of packets' times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Time {
+    /// As every client knows it.
+    Micros,
+    /// For clients that asked for it: with what is known of the checksum.
+    Nanos,
+}
+
+impl Time {
+    #[inline]
+    fn fraction(self, packet: &Packet<'_>) -> Fraction {
+        match self {
+            Self::Micros => Fraction::micros(packet.ts.nanos / 1000),
+            Self::Nanos => {
+                let checksum = match packet.checksum {
+                    capture::Checksum::Unknown => Checksum::Unknown,
+                    capture::Checksum::Ready => Checksum::Ready,
+                    capture::Checksum::NotReady => Checksum::NotReady,
+                };
+                Fraction::nanos(packet.ts.nanos, checksum)
+            }
+        }
+    }
 }
 
 /// How a capture came to its end.
@@ -75,7 +102,7 @@ impl<F: Framer> Forwarder<F> {
             self.npkt = self.npkt.wrapping_add(1);
             let header = PacketHeader {
                 secs: packet.ts.secs,
-                micros: packet.ts.nanos / 1000,
+                fraction: self.time.fraction(&packet),
                 caplen: packet.data.len() as u32,
                 len: packet.len,
                 npkt: self.npkt,

@@ -15,7 +15,7 @@ use rpcap_proto::udpstr::MTU_MIN;
 use rpcap_proto::wire::Sampling;
 
 use super::data::{DataError, DataPath};
-use super::{Ended, Forwarder, Pump};
+use super::{Ended, Forwarder, Pump, Time};
 use crate::ledger::{Counters, Ledger, Way};
 use crate::limits::cpu::Meter;
 use crate::limits::{Gate, Limits};
@@ -49,6 +49,8 @@ pub enum Event {
 pub struct Plan {
     /// Which of them are delivered.
     pub sampling: Sampling,
+    /// The form of their times.
+    pub time: Time,
     /// What is in a datagram, if the data connection has any.
     pub framing: Framing,
     /// See [`Options`].
@@ -369,7 +371,8 @@ fn pump<S: Sink + 'static>(
     };
     sandbox::forwarding_only();
     let gate = Gate::new(&plan.limits, plan.overhead, capture.linktype());
-    let forwarder = Forwarder { framer, sink, sampler: Sampler::new(plan.sampling), npkt: 0 };
+    let forwarder =
+        Forwarder { framer, sink, sampler: Sampler::new(plan.sampling), time: plan.time, npkt: 0 };
     let taken = counters.counts().taken;
     match (Pump { capture, counters, gate, taken, forwarder }).run() {
         Ended::Stopped => Ok(()),

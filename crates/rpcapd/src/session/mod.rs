@@ -48,6 +48,8 @@ pub struct Shared {
     pub listeners: Listeners,
     /// Who compares passwords.
     pub doorkeeper: Doorkeeper,
+    /// What this system is called.
+    pub system: Arc<str>,
     /// What no capture may contain.
     pub own: Arc<OwnTraffic>,
     /// What all captures together may take of the host.
@@ -194,11 +196,13 @@ impl<'a> Session<'a> {
                 ..Timers::default()
             },
         };
+        let mut machine = DaemonSession::new(config, Duration::ZERO);
+        machine.tell_system(Arc::clone(&shared.system));
         let (tell, events) = mpsc::channel();
         Self {
             shared,
             entry,
-            machine: DaemonSession::new(config, Duration::ZERO),
+            machine,
             epoch: Instant::now(),
             heard: 0,
             running: None,

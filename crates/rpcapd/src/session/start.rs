@@ -12,7 +12,7 @@ use crate::devices::Kind;
 use crate::ledger::Ledger;
 use crate::limits::captures::{Most, Reserved};
 use crate::limits::rate;
-use crate::pump::{DataOptions, DataPath, Plan, Running};
+use crate::pump::{DataOptions, DataPath, Plan, Running, Time};
 use crate::transport::Framing;
 
 impl Session<'_> {
@@ -116,6 +116,11 @@ impl Session<'_> {
         if matches!(kind, Kind::Interface) && offered(StartFlags::CLOCK) {
             extensions |= StartFlags::CLOCK.0;
         }
+        let mut time = Time::Micros;
+        if offered(StartFlags::NANOS) {
+            time = Time::Nanos;
+            extensions |= StartFlags::NANOS.0;
+        }
         let buffer_size = u32::try_from(capture.ring_bytes()).unwrap_or(u32::MAX);
         let reply = StartReply { buffer_size, port, extensions };
         let device = &*start.device;
@@ -144,7 +149,8 @@ impl Session<'_> {
         }
         let limits = Arc::clone(&self.shared.limits);
         let tls = self.terms.tls().filter(|_| encrypted).cloned();
-        let plan = Plan { sampling: start.sampling, framing, options, limits, overhead, tls, seal };
+        let plan =
+            Plan { sampling: start.sampling, time, framing, options, limits, overhead, tls, seal };
         self.asked = Ledger::default();
         let running = Running::start(&start.device, capture, data, plan, tell)
             .map_err(|e| format!("starting the capture's thread: {e}"))?;

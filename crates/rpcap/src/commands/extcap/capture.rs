@@ -16,7 +16,7 @@ use rpcap::keeper::Keeper;
 use rpcap::running::{Happened, Outcome, Running};
 use rpcap::text::harmless;
 use rpcap_proto::bpf::Instruction;
-use rpcap_proto::wire::{Device, PRESELECTED, Sampling, StartFlags};
+use rpcap_proto::wire::{Device, OpenReply, PRESELECTED, Sampling, StartFlags};
 
 use super::call::{Call, Transport};
 use super::fifo;
@@ -82,7 +82,7 @@ fn capture(
         other => other?,
     };
     let device = device(&target, &mut client)?;
-    let linktype = client.open(&device)?.linktype;
+    let OpenReply { linktype, system } = client.open(&device)?;
     target.learn(&device, linktype);
     let text = call.extcap_capture_filter.clone().unwrap_or_default();
     let chosen = Filter { linktype, snaplen, text, paused: false };
@@ -94,7 +94,7 @@ fn capture(
         return Ok(());
     };
     let pipe = &*opened.insert(pipe);
-    let writer = match writer(pipe, &target, &client, &device, &chosen) {
+    let writer = match writer(pipe, &target, &client, &device, system, &chosen) {
         Err(file::Error::Write(e)) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
         Err(file::Error::Write(e)) => return Err(to(e).into()),
         other => other?,
@@ -157,6 +157,7 @@ fn writer(
     target: &Target,
     client: &Client,
     device: &str,
+    system: Option<String>,
     chosen: &Filter,
 ) -> Result<Writer<File>, file::Error> {
     let meta = Meta {
@@ -165,6 +166,7 @@ fn writer(
         interface: device.to_owned(),
         description: Some(format!("{device} at {}", client.endpoint().host)),
         filter: Some(chosen.text.clone()).filter(|text| !text.is_empty()),
+        os: system,
         comment: Some(match target.waits {
             false => format!("captured by rpcap from {}", client.endpoint()),
             true => format!("captured by rpcap from {}, which dialled in", client.peer().ip()),
