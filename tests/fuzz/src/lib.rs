@@ -38,7 +38,7 @@ pub use kernel::{Compared, compare_runs, compare_verdicts, filter_kernel, filter
 pub use listen::listen_control;
 pub use local::local_request;
 pub use options::{client_values, daemon_options};
-pub use packets::{flow, framer, print};
+pub use packets::{flow, framer, print, repair};
 #[cfg(target_os = "linux")]
 pub use savefile::{file_writer, savefile, savefile_reader};
 pub use sealed::sealed;
@@ -73,6 +73,7 @@ pub const TARGETS: &[Target] = &[
     ("local_request", local_request),
     ("packet", packet),
     ("print", print),
+    ("repair", repair),
     #[cfg(target_os = "linux")]
     ("savefile", savefile),
     #[cfg(target_os = "linux")]

@@ -1,8 +1,10 @@
 //! Packets as somebody on the network made them: printed, told apart by their flows, framed.
 
 use capture::LinkType;
+use rpcap::file::Record;
+use rpcap::repair::{Repair, Repairer};
 use rpcap_proto::udpstr::Unpacker;
-use rpcap_proto::wire::{PacketHeader, PacketMessage, SNAPLEN_MAX};
+use rpcap_proto::wire::{Checksum, PacketHeader, PacketMessage, SNAPLEN_MAX};
 use rpcapd::ledger::Taken;
 use rpcapd::limits::flow::number;
 use rpcapd::transport::{Framer, Messages, Stream, UdpStream};
@@ -40,6 +42,62 @@ pub fn flow(data: &[u8]) {
         back[..12].rotate_left(6);
         assert_eq!(number(linktype, &back, keys), flow, "neighbours swapped");
     }
+}
+
+/// A byte for the link type, one for what is done (bit 0 checksums, bit 1 segments) and, from bit 2 on,
+/// what is known of the checksum, two for the MTU, then a packet.
+///
+/// Nothing is larger than it was, or larger than the MTU once it was split; together the segments have
+/// the bytes that there were; and what was repaired is not repaired again.
+pub fn repair(data: &[u8]) {
+    let mut input = Input(data);
+    let linktype = input.pick(&LINK_TYPES);
+    let (what, mtu) = (input.u8(), u32::from(input.u16()));
+    let checksum = match what >> 2 & 3 {
+        0 | 3 => Checksum::Unknown,
+        1 => Checksum::Ready,
+        _ => Checksum::NotReady,
+    };
+    let repair = Repair { checksums: what & 1 != 0, segments: (what & 2 != 0).then_some(mtu) };
+    let len = input.0.len() as u32;
+    let record = Record { len, data: input.0, checksum, ..Record::default() };
+    let mut repairer = Repairer::new(repair);
+    let mut packets = Vec::new();
+    repairer.packet(linktype, &record, &mut |r| {
+        assert_eq!(r.len as usize, r.data.len());
+        packets.push(r.data.to_vec());
+    });
+    let counts = repairer.counts();
+    assert_eq!(counts.segments, if counts.split == 0 { 0 } else { packets.len() as u64 });
+    if counts.split == 0 {
+        let [packet] = &packets[..] else { panic!("{} packets of one", packets.len()) };
+        let changed = packet.iter().zip(input.0).filter(|(a, b)| a != b).count();
+        // A checksum of IP and one of what it carries.
+        assert!(
+            packet.len() == input.0.len() && changed <= if counts.checksums == 0 { 0 } else { 4 }
+        );
+    } else {
+        // Headers of some length are in each of them; without, they are what there was.
+        let joined = |header: usize| -> Option<Vec<u8>> {
+            let parts = packets.iter().map(|p| p.get(header..));
+            Some(parts.collect::<Option<Vec<_>>>()?.concat())
+        };
+        let whole = |header| {
+            joined(header).is_some_and(|all| !all.is_empty() && input.0[header..].starts_with(&all))
+        };
+        let header =
+            (40..=14 + 8 + 60 + 60).find(|header| whole(*header)).expect("all that there was");
+        assert!(packets.iter().all(|p| p.len() <= mtu as usize + header));
+    }
+    let mut again = Repairer::new(repair);
+    // What was ready before may look as if it were not.
+    let checksum = if checksum == Checksum::Ready { checksum } else { Checksum::Unknown };
+    for packet in &packets {
+        let record =
+            Record { len: packet.len() as u32, data: packet, checksum, ..Record::default() };
+        again.packet(linktype, &record, &mut |r| assert_eq!(r.data, packet));
+    }
+    assert_eq!(again.counts().split, 0);
 }
 
 /// A byte for the framing (PACKET messages in a stream, in datagrams, udpstr), two for the most bytes
