@@ -351,17 +351,22 @@ fn d5_082_two_thousand_captures_leave_nothing_behind() {
             }
         });
     };
-    // What grows once is no leak: the allocator has an arena for each of many threads.
     cycles(100);
     let before = (daemon.descriptors(), daemon.status("Threads"));
-    let memory = daemon.status("VmRSS");
-    cycles(150);
-    assert_eq!((daemon.descriptors(), daemon.status("Threads")), before);
-    let grown = daemon.status("VmRSS").saturating_sub(memory);
-    assert!(grown < 2048, "{grown} kB more after 1200 captures");
+    // What grows once is no leak: the allocator has an arena for each of many threads.
+    let mut grown = Vec::new();
+    while grown.last().is_none_or(|grown| *grown >= 2048) {
+        assert!(grown.len() < 4, "{grown:?} kB more, each after 1200 captures");
+        let memory = daemon.status("VmRSS");
+        cycles(150);
+        grown.push(daemon.status("VmRSS").saturating_sub(memory));
+    }
+    wait_until("the same descriptors and threads", || {
+        (daemon.descriptors(), daemon.status("Threads")) == before
+    });
     assert_eq!(lab.net.b.promiscuity("b0"), 0);
     drop(clients);
-    assert_eq!(daemon.finish().len(), 2000);
+    assert_eq!(daemon.finish().len(), 800 + 1200 * grown.len());
 }
 
 #[test]
