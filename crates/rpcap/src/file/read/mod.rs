@@ -4,7 +4,7 @@
 //! use rpcap::file::{Format, Meta, Record, Summary, Writer, read::{Event, Reader}};
 //!
 //! let mut writer = Writer::new(Vec::new(), Format::Pcapng, &Meta { linktype: 1, ..Meta::default() })?;
-//! writer.write(&Record { secs: 7, nanos: 5, len: 60, data: &[0; 60] })?;
+//! writer.write(&Record { secs: 7, nanos: 5, len: 60, data: &[0; 60], ..Record::default() })?;
 //! let mut reader = Reader::of_bytes(writer.finish(&Summary::default())?)?;
 //! while let Some(event) = reader.advance()? {
 //!     if let (Event::Packet, Some(packet)) = (event, reader.packet()) {
