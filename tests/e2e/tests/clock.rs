@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 
 use e2e::frames::{EXPERIMENT_FILTER, Source, frames};
 use e2e::peer::PeerDaemon;
@@ -41,6 +42,13 @@ fn check(what: &str, (offset, error): Offset, seconds: i64) {
     assert!(error < 500_000_000, "{what}: {error}");
 }
 
+/// What this host's system is called.
+fn system() -> String {
+    let told =
+        run(Command::new("sh").args(["-c", ". /etc/os-release; echo $PRETTY_NAME, $(uname -srm)"]));
+    told.trim_end().to_owned()
+}
+
 /// Captures ten packets.
 #[track_caller]
 fn capture(lab: &Lab, url: &str, arguments: &[&str], file: &Path) -> Process {
@@ -60,9 +68,7 @@ fn files_and_the_report_say_how_far_it_is() {
         return;
     };
     let daemon = Daemon::start(&lab);
-    let system = ". /etc/os-release; echo \"Operating system = $PRETTY_NAME, $(uname -srm)\"";
-    let system = run(lab.net.b.command("sh").args(["-c", system]));
-    let system = system.trim_end();
+    let system = format!("Operating system = {}", system());
     // Datagrams do not wait, so that the beginning of the file does not know yet.
     for (transport, said) in [(&[][..], 2), (&["--udp"][..], 1)] {
         let file = lab.path("a.pcapng");
@@ -75,7 +81,7 @@ fn files_and_the_report_say_how_far_it_is() {
         client.wait_for_line("The daemon's clock is 0.");
         // It shows one comment of an interface.
         let capinfos = run(lab.net.b.command("capinfos").arg(&file));
-        assert!(capinfos.contains(system), "{capinfos}");
+        assert!(capinfos.contains(&system), "{capinfos}");
         assert!(capinfos.contains("Comment = captured by rpcap from 127.0.0.1:"), "{capinfos}");
     }
     daemon.finish();
@@ -162,7 +168,10 @@ fn the_collector_says_it_in_its_status_and_at_the_beginning_of_each_file() {
     let got = listener.finish();
     got.accounts["127.0.0.1 b0"].check_all_written(20);
     assert!(got.files.len() >= 2, "{:?}", got.files);
+    let system = system();
     for file in &got.files {
+        let bytes = fs::read(file).expect("a file");
+        assert!(bytes.windows(system.len()).any(|w| w == system.as_bytes()), "no {system}");
         let found = offsets(file);
         assert_eq!(found.len(), 2, "{}: {found:?}", file.display());
         found.into_iter().for_each(|offset| check("a file", offset, 0));
