@@ -81,6 +81,10 @@ struct Cli {
     #[arg(long, requires = "udp")]
     udpstr: bool,
 
+    /// Ask for times in nanoseconds, with what is known of checksums
+    #[arg(long)]
+    nanos: bool,
+
     /// Encrypt, and trust the daemon that has this certificate; with --udpstr, datagrams are sealed
     #[arg(long, value_name = "FILE")]
     tls: Option<PathBuf>,
@@ -210,6 +214,9 @@ fn start_request(cli: &Cli, port: u16) -> StartRequest {
     let mut flags = StartFlags::PROMISC;
     if cli.udp {
         flags = flags | StartFlags::DATAGRAM;
+    }
+    if cli.nanos {
+        flags = flags | StartFlags::NANOS;
     }
     if cli.udpstr {
         flags = flags | StartFlags::UDPSTR;

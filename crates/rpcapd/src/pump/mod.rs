@@ -48,21 +48,19 @@ pub enum Time {
     Nanos,
 }
 
-impl Time {
-    #[inline]
-    fn fraction(self, packet: &Packet<'_>) -> Fraction {
-        match self {
-            Self::Micros => Fraction::micros(packet.ts.nanos / 1000),
-            Self::Nanos => {
-                let checksum = match packet.checksum {
-                    capture::Checksum::Unknown => Checksum::Unknown,
-                    capture::Checksum::Ready => Checksum::Ready,
-                    capture::Checksum::NotReady => Checksum::NotReady,
-                };
-                Fraction::nanos(packet.ts.nanos, checksum)
-            }
-        }
-    }
+#[inline(always)]
+fn in_micros(packet: &Packet<'_>) -> Fraction {
+    Fraction::micros(packet.ts.nanos / 1000)
+}
+
+#[inline(always)]
+fn in_nanos(packet: &Packet<'_>) -> Fraction {
+    let checksum = match packet.checksum {
+        capture::Checksum::Unknown => Checksum::Unknown,
+        capture::Checksum::Ready => Checksum::Ready,
+        capture::Checksum::NotReady => Checksum::NotReady,
+    };
+    Fraction::nanos(packet.ts.nanos, checksum)
 }
 
 /// How a capture came to its end.
@@ -85,6 +83,21 @@ impl<F: Framer> Forwarder<F> {
     /// Frames those packets of a block that are to be sent.
     #[inline]
     fn take(&mut self, block: &mut Block<'_>, gate: &mut impl Admit, taken: &mut Taken) {
+        // Asked once for the block: there are instructions for each.
+        match self.time {
+            Time::Micros => self.take_stamped(block, gate, taken, in_micros),
+            Time::Nanos => self.take_stamped(block, gate, taken, in_nanos),
+        }
+    }
+
+    #[inline(always)]
+    fn take_stamped(
+        &mut self,
+        block: &mut Block<'_>,
+        gate: &mut impl Admit,
+        taken: &mut Taken,
+        fraction: impl Fn(&Packet<'_>) -> Fraction,
+    ) {
         for packet in block.packets() {
             taken.captured += 1;
             let at = Duration::new(packet.ts.secs.into(), packet.ts.nanos);
@@ -102,7 +115,7 @@ impl<F: Framer> Forwarder<F> {
             self.npkt = self.npkt.wrapping_add(1);
             let header = PacketHeader {
                 secs: packet.ts.secs,
-                fraction: self.time.fraction(&packet),
+                fraction: fraction(&packet),
                 caplen: packet.data.len() as u32,
                 len: packet.len,
                 npkt: self.npkt,
