@@ -68,8 +68,8 @@ impl Drain for Interface {
         self.streams.insert(begin.stream, Known::new(begin, &mut self.notes));
     }
 
-    /// Each packet is a system call, as the driver takes one frame a time; it still costs less than
-    /// sending many at once into a veth pair, which every packet has to cross (DESIGN.md).
+    /// Each packet is a system call, as the driver takes one frame a time; that costs as much as sending
+    /// many at once into a veth pair, which every packet has to cross (DESIGN.md).
     fn packet(&mut self, stream: u32, record: &Record<'_>) {
         let Some(known) = self.streams.get(&stream) else { return };
         let written = match known.framing.and_then(|framing| framing.frame(record.data)) {
