@@ -2,14 +2,17 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use e2e::frames::{EXPERIMENT_FILTER, Source, assert_frames, frame, frames_of_many_sizes};
 use e2e::listener::Listener;
 use e2e::{Daemon, Lab, Needs, Process, savefile, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use socket2::SockRef;
 
 /// A collector whose only rule has these outputs, and a daemon that has called it.
 fn collect(lab: &Lab, outputs: &str, names: &str) -> (Listener, Daemon) {
@@ -162,11 +165,6 @@ fn a_program_that_waits_is_called_and_a_command_reads() {
     let daemon = Daemon::start(&lab);
     let (all, called) = (lab.path("all.pcapng"), lab.path("called.pcapng"));
     let piped = lab.path("piped.pcap");
-    let waits = |file: &Path| {
-        let mut command = lab.net.b.command("socat");
-        let file = format!("OPEN:{},creat,trunc", file.display());
-        command.args(["-u", "TCP-LISTEN:57012,reuseaddr", &file]).spawn().expect("socat")
-    };
     let exec = format!("exec:tcpdump -U -Z root -r - -w {}", piped.display());
     let url = format!("rpcap://{}/b0", daemon.address());
     let mut command = lab.rpcap();
@@ -174,13 +172,17 @@ fn a_program_that_waits_is_called_and_a_command_reads() {
     command.args(["--to", "pcap-over-ip-connect:127.0.0.1:57012", "--to", &exec]);
     let mut client = Process::start(&mut command);
     client.wait_for_line("cannot connect: ");
-    let mut first = waits(&lab.path("first.pcapng"));
+    let first = lab.net.b.enter(|| TcpListener::bind("127.0.0.1:57012").expect("a port"));
+    let (reader, _) = first.accept().expect("a call");
     let reads = "57012 reads";
     client.wait_for_lines(reads, 1);
-    first.kill().expect("SIGKILL");
-    first.wait().expect("socat");
+    // As a program that crashes: one that ends in good order is noticed with the next packet only.
+    SockRef::from(&reader).set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
+    drop((reader, first));
     client.wait_for_line("57012 reads no more");
-    let mut second = waits(&called);
+    let mut socat = lab.net.b.command("socat");
+    socat.args(["-u", "TCP-LISTEN:57012,reuseaddr"]);
+    let mut second = socat.arg(format!("OPEN:{},creat", called.display())).spawn().expect("socat");
     wait_until("it is called again", || client.lines(reads).len() == 3);
     let sent = frames_of_many_sizes(1..101);
     Source::new(&lab.net.a, "a0").send_all(&sent);

@@ -415,7 +415,7 @@ fn datagrams_that_would_not_be_sealed() {
         let (result, heard) = capture_by_udp(&version::TLS13, confirmed);
         assert!(matches!(result, Err(Error::DatagramsInClear(_))), "{result:?}");
         let [start, end] = &heard[..] else { panic!("{heard:?}") };
-        assert_eq!(start[8..10], [0x15, 0x03]);
+        assert_eq!(start[8..10], [0x1d, 0x03]);
         assert!(end.is_empty());
     }
     // Without TLS 1.3 it is not even asked for: what is heard, if anything, is the end.
