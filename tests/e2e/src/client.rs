@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use rpcap_proto::bpf::Instruction;
 use rpcap_proto::deframe::{Deframer, Frame};
 use rpcap_proto::wire::{
-    AuthRequest, Device, FilterBlock, Header, MessageType, OpenReply, PacketMessage, SNAPLEN_MAX,
-    Sampling, StartFlags, StartReply, StartRequest, Stats, read_devices, write_empty,
+    AuthRequest, Checksum, Device, FilterBlock, Header, MessageType, OpenReply, PacketMessage,
+    SNAPLEN_MAX, Sampling, StartFlags, StartReply, StartRequest, Stats, read_devices, write_empty,
     write_message,
 };
 use socket2::{Domain, Socket, Type};
@@ -346,6 +346,7 @@ struct Shared {
 struct Received {
     packets: Vec<Packet>,
     numbers: Vec<u32>,
+    checksums: Vec<Checksum>,
     ended: bool,
     stop: bool,
     problem: Option<String>,
@@ -365,6 +366,7 @@ impl Shared {
                 Ok(Some(message)) => {
                     let h = message.header;
                     received.numbers.push(h.npkt);
+                    received.checksums.push(h.fraction.checksum());
                     received.packets.push(Packet {
                         secs: h.nanos() / 1_000_000_000,
                         nanos: (h.nanos() % 1_000_000_000) as u32,
@@ -477,6 +479,11 @@ impl Data {
     /// The packets so far.
     pub fn packets(&self) -> Vec<Packet> {
         self.shared.lock().packets.clone()
+    }
+
+    /// What was said of their checksums.
+    pub fn checksums(&self) -> Vec<Checksum> {
+        self.shared.lock().checksums.clone()
     }
 
     /// How many packets came so far.

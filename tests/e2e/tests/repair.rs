@@ -2,12 +2,14 @@
 //! of the wire at the other end.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 
+use e2e::frames::{Source, frame};
 use e2e::process::run;
-use e2e::{Daemon, Lab, Namespace, Needs, Process, savefile, wait_until};
+use e2e::{Client, Daemon, Lab, Namespace, Needs, Process, Start, savefile, wait_until};
 use nix::sys::signal::Signal;
+use rpcap_proto::wire::{Checksum, StartFlags};
 
 /// Bytes that are sent.
 const SENT: usize = 3_000_000;
@@ -37,6 +39,31 @@ fn bad_checksums(file: &std::path::Path) -> usize {
     }
     tshark.args(["-Y", "tcp.checksum.status == \"Bad\" || ip.checksum.status == \"Bad\""]);
     run(tshark.arg("-r").arg(file).stderr(Stdio::null())).lines().count()
+}
+
+#[test]
+fn the_daemon_says_what_was_left_to_the_card() {
+    let Some(lab) = Lab::new() else { return };
+    let daemon = Daemon::start(&lab);
+    let source = Source::new(&lab.net.b, "b0");
+    let socket = lab.net.b.enter(|| UdpSocket::bind("10.9.0.2:0").expect("a socket"));
+    let mut client = Client::on_b0(&daemon);
+    let filter = "udp dst port 9 or ether proto 0x88b5";
+    for (flags, left, ready) in [
+        (StartFlags::NANOS, Checksum::NotReady, Checksum::Ready),
+        (StartFlags::default(), Checksum::Unknown, Checksum::Unknown),
+    ] {
+        let data = client.start(&Start { flags, ..Start::filtered(filter) }).expect("STARTCAP");
+        socket.send_to(b"its checksum is the card's", "10.9.0.1:9").expect("a datagram");
+        data.wait_for(1);
+        source.send(&frame(1, 60));
+        data.wait_for(2);
+        client.end_capture().expect("ENDCAP");
+        assert_eq!(data.checksums(), [left, ready]);
+        let nanos = data.packets().iter().filter(|p| p.nanos % 1000 != 0).count();
+        assert!(nanos == 0 || flags == StartFlags::NANOS);
+    }
+    daemon.finish();
 }
 
 #[test]
