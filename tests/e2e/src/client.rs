@@ -368,8 +368,8 @@ impl Shared {
                     received.numbers.push(h.npkt);
                     received.checksums.push(h.fraction.checksum());
                     received.packets.push(Packet {
-                        secs: h.nanos() / 1_000_000_000,
-                        nanos: (h.nanos() % 1_000_000_000) as u32,
+                        secs: h.time().as_secs(),
+                        nanos: h.time().subsec_nanos(),
                         len: h.len,
                         data: message.data.to_vec(),
                     });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rpcap_proto::bpf::Program;
 use rpcap_proto::session::{
-    Action, Config, DaemonSession, DataChannel, EndReason, Next, Note, Start, Timers,
+    Action, Config, DaemonSession, DataChannel, EndReason, Next, Note, Start,
 };
 use rpcap_proto::wire::{
     Address, Clock, Device, SNAPLEN_MAX, SockAddr, StartFlags, StartReply, Stats,
@@ -136,14 +136,14 @@ fn valid(program: &Program) {
 fn run(data: &[u8], piece: usize) -> Outcome {
     let mut input = Input(data);
     let flags = input.u8();
-    let config =
-        Config { null_auth: flags & 1 != 0, active: flags & 2 != 0, timers: Timers::default() };
+    let active = flags & 2 != 0;
+    let config = Config { null_auth: flags & 1 != 0, active, ..Config::default() };
     let now = Duration::from_secs(1000);
     let mut run = Run {
         session: DaemonSession::new(config, now),
         now,
         refusals: input.u32(),
-        active: config.active,
+        active,
         accepted: false,
         device: None,
         running: false,

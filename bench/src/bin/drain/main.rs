@@ -122,9 +122,8 @@ impl Count {
         self.done.gaps += u64::from(gap);
         self.last_npkt = header.npkt;
         if let Some(latencies) = &mut self.latencies {
-            let stamp = Duration::from_nanos(header.nanos());
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            latencies.push(now.saturating_sub(stamp).as_secs_f64() * 1e6);
+            latencies.push(now.saturating_sub(header.time()).as_secs_f64() * 1e6);
             self.done.last_number = number_of(data).unwrap_or_default();
         }
     }

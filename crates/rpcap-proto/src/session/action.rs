@@ -1,6 +1,7 @@
 //! What a daemon's session asks of its program, and what it is told at the start.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 #[cfg(doc)]
 use super::DaemonSession;
@@ -36,7 +37,7 @@ impl Default for Timers {
 }
 
 /// What a session is allowed and how patient it is.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     /// Whether a client may come without a name.
     pub null_auth: bool,
@@ -44,6 +45,8 @@ pub struct Config {
     pub active: bool,
     /// See [`Timers`].
     pub timers: Timers,
+    /// What the daemon's system is called, for clients that ask.
+    pub system: Option<Arc<str>>,
 }
 
 /// What the program must do. All but [`Action::Note`] are answered by the method that each names.

@@ -1,7 +1,6 @@
 //! The daemon's end of a control connection (docs/protocol.md, "States").
 
 use core::time::Duration;
-use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -56,9 +55,7 @@ pub struct DaemonSession {
     opening: Option<String>,
     sampling: Sampling,
     capture: Capture,
-    /// What the daemon's system is called.
-    system: Option<Arc<str>>,
-    /// Whether the OPEN that is pending asked for that.
+    /// Whether the OPEN that is pending asked for the system's name.
     wants_system: bool,
     /// Whether the client was told that it may ask for the clock.
     tells_clock: bool,
@@ -90,7 +87,6 @@ impl DaemonSession {
             opening: None,
             sampling: Sampling::None,
             capture: Capture::None,
-            system: None,
             wants_system: false,
             tells_clock: false,
             pending: None,
@@ -100,11 +96,6 @@ impl DaemonSession {
             undecided_since: None,
             paused_until: None,
         }
-    }
-
-    /// Tells clients that ask what the daemon's system is called.
-    pub fn tell_system(&mut self, system: Arc<str>) {
-        self.system = Some(system);
     }
 
     /// Takes bytes that came.
@@ -522,7 +513,7 @@ impl DaemonSession {
         match result {
             Ok(linktype) => {
                 self.device = name;
-                let system = self.system.as_deref().filter(|_| self.wants_system);
+                let system = self.config.system.as_deref().filter(|_| self.wants_system);
                 let system = system.map(str::to_owned);
                 OpenReply { linktype, system }.write(&mut self.output);
             }

@@ -1,3 +1,5 @@
+use core::time::Duration;
+
 use super::{HEADER_LEN, Header, Malformed, MessageType, Reader, VERSION};
 
 /// Bytes of the header before every packet's data.
@@ -82,9 +84,9 @@ pub struct PacketHeader {
 }
 
 impl PacketHeader {
-    /// Time of capture in nanoseconds since 1970.
-    pub fn nanos(&self) -> u64 {
-        u64::from(self.secs) * 1_000_000_000 + self.fraction.in_nanos()
+    /// Time of capture since 1970.
+    pub fn time(&self) -> Duration {
+        Duration::from_secs(self.secs.into()) + Duration::from_nanos(self.fraction.in_nanos())
     }
 
     /// Reads the header.
@@ -215,7 +217,7 @@ mod tests {
         }
         let last =
             PacketHeader { secs: u32::MAX, fraction: Fraction(u32::MAX), ..Default::default() };
-        assert_eq!(last.nanos(), 4_294_967_296_073_741_823);
+        assert_eq!(last.time(), Duration::new(4_294_967_296, 73_741_823));
     }
 
     #[test]

@@ -148,5 +148,5 @@ impl Pair {
 
 /// A daemon that lets everybody in.
 pub(crate) fn permissive() -> Config {
-    Config { null_auth: true, active: false, timers: Timers::default() }
+    Config { null_auth: true, active: false, timers: Timers::default(), system: None }
 }

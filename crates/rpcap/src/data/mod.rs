@@ -9,11 +9,11 @@ mod udp;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rpcap_proto::sealed;
 use rpcap_proto::udpstr;
-use rpcap_proto::wire::{Fraction, Malformed, PacketHeader};
+use rpcap_proto::wire::{Malformed, PacketHeader};
 
 pub use self::decoder::DatagramDecoder;
 pub use self::numbering::{Numbering, Place};
@@ -112,7 +112,7 @@ impl Gauge {
     }
 
     /// Once per read, not per packet.
-    fn show(&self, received: &Received, newest: (u32, Fraction)) {
+    fn show(&self, received: &Received, newest: &PacketHeader) {
         if self.packets() != received.packets {
             self.age.store(age(newest), Relaxed);
         }
@@ -123,10 +123,10 @@ impl Gauge {
 }
 
 /// The microseconds from a packet's time until now.
-fn age((secs, fraction): (u32, Fraction)) -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
-    now.saturating_sub(i64::from(secs) * 1_000_000 + (fraction.in_nanos() / 1000) as i64)
+fn age(newest: &PacketHeader) -> i64 {
+    let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    micros(now).saturating_sub(micros(newest.time()))
 }
 
 /// Either kind of data connection.
@@ -194,14 +194,14 @@ pub struct Tally {
     /// The sink wants no more.
     satisfied: bool,
     received: Received,
-    /// When the newest packet was captured.
-    newest: (u32, Fraction),
+    /// What was said of the newest packet.
+    newest: PacketHeader,
 }
 
 impl Tally {
     /// Lets other threads see what came.
     pub(crate) fn show(&self, gauge: &Gauge) {
-        gauge.show(&self.received, self.newest);
+        gauge.show(&self.received, &self.newest);
     }
 
     /// What came so far.
@@ -218,7 +218,7 @@ pub struct Inlet<'a, S> {
     numbering: &'a mut Numbering,
     satisfied: &'a mut bool,
     received: &'a mut Received,
-    newest: &'a mut (u32, Fraction),
+    newest: &'a mut PacketHeader,
 }
 
 impl<'a, S: Sink> Inlet<'a, S> {
@@ -251,7 +251,7 @@ impl<'a, S: Sink> Inlet<'a, S> {
     #[inline]
     fn deliver(&mut self, header: &PacketHeader, data: &[u8]) {
         self.received.packets += 1;
-        *self.newest = (header.secs, header.fraction);
+        *self.newest = *header;
         self.received.bytes += data.len() as u64;
         self.received.last_number = self.numbering.highest();
         if *self.satisfied {
@@ -271,7 +271,7 @@ impl<'a, S: Sink> Inlet<'a, S> {
 
     /// Lets the other threads see what came.
     pub(crate) fn show(&self) {
-        self.gauge.show(self.received, *self.newest);
+        self.gauge.show(self.received, self.newest);
     }
 
     fn satisfied(&mut self) {

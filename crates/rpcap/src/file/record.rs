@@ -22,10 +22,10 @@ pub struct Record<'a> {
 impl<'a> Record<'a> {
     /// A packet as it came from a daemon.
     pub fn from_packet(header: &PacketHeader, data: &'a [u8]) -> Self {
-        let nanos = header.nanos();
+        let time = header.time();
         Self {
-            secs: nanos / 1_000_000_000,
-            nanos: (nanos % 1_000_000_000) as u32,
+            secs: time.as_secs(),
+            nanos: time.subsec_nanos(),
             // No file format has a word for a packet shorter than what there is of it.
             len: header.len.max(header.caplen),
             data,

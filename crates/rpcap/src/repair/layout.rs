@@ -1,8 +1,8 @@
 //! Where the headers of a packet are.
 
-use super::checksum::Sum;
 use rpcap_proto::wire::Checksum;
 
+use super::checksum::Sum;
 use crate::file::Record;
 
 /// Most VLAN tags, and most IPv6 extension headers, that are looked behind.

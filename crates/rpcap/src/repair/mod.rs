@@ -14,9 +14,9 @@ mod tests;
 use std::fmt;
 use std::str::FromStr;
 
-use self::layout::{Layout, Protocol};
 use rpcap_proto::wire::Checksum;
 
+use self::layout::{Layout, Protocol};
 use crate::file::Record;
 
 /// The largest IP packet of an Ethernet, in bytes.

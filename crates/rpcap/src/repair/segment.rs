@@ -1,8 +1,8 @@
 //! One large packet of TCP becomes the segments that the card makes of it.
 
-use super::layout::{Layout, fill_ipv4, put, word};
 use rpcap_proto::wire::Checksum;
 
+use super::layout::{Layout, fill_ipv4, put, word};
 use crate::file::Record;
 
 /// Where the flags of TCP are.

@@ -195,14 +195,13 @@ impl<'a> Session<'a> {
                 message: cli.message_timeout,
                 ..Timers::default()
             },
+            system: Some(Arc::clone(&shared.system)),
         };
-        let mut machine = DaemonSession::new(config, Duration::ZERO);
-        machine.tell_system(Arc::clone(&shared.system));
         let (tell, events) = mpsc::channel();
         Self {
             shared,
             entry,
-            machine,
+            machine: DaemonSession::new(config, Duration::ZERO),
             epoch: Instant::now(),
             heard: 0,
             running: None,
