@@ -636,7 +636,7 @@ _rpcap() {
             return 0
             ;;
         rpcap__subcmd__merge)
-            opts="-f -c -w -q -h -V --filter --since --until --agent --count --write --no-index --quiet --no-clock --window --help --version"
+            opts="-f -c -w -q -h -V --filter --since --until --agent --count --write --date --names --no-index --quiet --no-clock --window --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -690,7 +690,7 @@ _rpcap() {
             return 0
             ;;
         rpcap__subcmd__read)
-            opts="-f -c -w -q -h -V --filter --since --until --agent --count --write --no-index --quiet --help --version"
+            opts="-f -c -w -q -h -V --filter --since --until --agent --count --write --date --names --no-index --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -114,6 +114,8 @@ complete -c rpcap -n "__fish_rpcap_using_subcommand read" -l until -d 'Packets b
 complete -c rpcap -n "__fish_rpcap_using_subcommand read" -l agent -d 'Packets of interfaces whose name, or whose agent\'s, is like this; * and ? stand for any characters, and it may be repeated. Files of `rpcap listen` have names such as "192.0.2.7 eth0"' -r
 complete -c rpcap -n "__fish_rpcap_using_subcommand read" -s c -l count -d 'End after this many packets' -r
 complete -c rpcap -n "__fish_rpcap_using_subcommand read" -s w -l write -d 'Write packets to a file: pcapng, or pcap if it is called .pcap; - for standard output' -r -F
+complete -c rpcap -n "__fish_rpcap_using_subcommand read" -l date -d 'Begin each line with the date'
+complete -c rpcap -n "__fish_rpcap_using_subcommand read" -l names -d 'Put the name of the packet\'s interface into each line, such as "192.0.2.7 eth0"'
 complete -c rpcap -n "__fish_rpcap_using_subcommand read" -l no-index -d 'Read all of every file, whatever its index says'
 complete -c rpcap -n "__fish_rpcap_using_subcommand read" -s q -l quiet -d 'Say nothing but errors'
 complete -c rpcap -n "__fish_rpcap_using_subcommand read" -s h -l help -d 'Print help'
@@ -125,6 +127,8 @@ complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -l agent -d 'Packets 
 complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -s c -l count -d 'End after this many packets' -r
 complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -s w -l write -d 'Write packets to a file: pcapng, or pcap if it is called .pcap; - for standard output' -r -F
 complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -l window -d 'How much later than others a packet may stand in its file and still be put in order' -r
+complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -l date -d 'Begin each line with the date'
+complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -l names -d 'Put the name of the packet\'s interface into each line, such as "192.0.2.7 eth0"'
 complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -l no-index -d 'Read all of every file, whatever its index says'
 complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -s q -l quiet -d 'Say nothing but errors'
 complete -c rpcap -n "__fish_rpcap_using_subcommand merge" -l no-clock -d 'Leave timestamps as they are'

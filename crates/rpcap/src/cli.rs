@@ -355,6 +355,14 @@ pub(crate) struct Find {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) write: Option<PathBuf>,
 
+    /// Begin each line with the date
+    #[arg(long, conflicts_with = "write")]
+    pub(crate) date: bool,
+
+    /// Put the name of the packet's interface into each line, such as "192.0.2.7 eth0"
+    #[arg(long, conflicts_with = "write")]
+    pub(crate) names: bool,
+
     /// Read all of every file, whatever its index says
     #[arg(long)]
     pub(crate) no_index: bool,

@@ -42,6 +42,16 @@ pub fn line(
     data: &[u8],
 ) -> fmt::Result {
     time(out, secs, nanos)?;
+    packet(out, linktype, len, data)
+}
+
+/// A line without the time.
+pub(crate) fn packet(
+    out: &mut impl fmt::Write,
+    linktype: u32,
+    len: u32,
+    data: &[u8],
+) -> fmt::Result {
     let missing = (len as usize).saturating_sub(data.len());
     link::print(out, linktype, Captured { data, missing })
 }
@@ -71,7 +81,8 @@ impl<'a> Captured<'a> {
     }
 }
 
-fn time(out: &mut impl fmt::Write, secs: u64, nanos: u32) -> fmt::Result {
+/// The time of day, and a space.
+pub(crate) fn time(out: &mut impl fmt::Write, secs: u64, nanos: u32) -> fmt::Result {
     let secs = secs.saturating_add((nanos / 1_000_000_000).into());
     let (day, micros) = (secs % 86_400, nanos % 1_000_000_000 / 1000);
     let (hour, minute, second) = (day / 3600, day / 60 % 60, day % 60);

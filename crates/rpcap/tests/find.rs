@@ -247,6 +247,42 @@ fn a_clock_is_corrected_once() {
     assert_eq!(fs::read(&once).unwrap(), fs::read(&twice).unwrap());
 }
 
+#[test]
+fn lines_say_when_and_whose() {
+    let place = Place::new("columns");
+    hours(&place, 1, false);
+    let directory = place.0.display().to_string();
+    let merge = |options: &[&str]| {
+        let mut arguments = vec!["merge", &directory];
+        arguments.extend(options);
+        let output = rpcap(&[&arguments[..], &["-q", "-c", "2"]].concat());
+        let lines = String::from_utf8(output.stdout).unwrap();
+        lines.lines().map(|line| line.split("IP ").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(merge(&[]), ["08:00:00.000000 ", "08:00:00.500000 "]);
+    assert_eq!(
+        merge(&["--date", "--names"]),
+        ["2027-01-15 08:00:00.000000 web1 eth0: ", "2027-01-15 08:00:00.500000 web2 eth0: "]
+    );
+    assert_eq!(merge(&["--names"]), ["08:00:00.000000 web1 eth0: ", "08:00:00.500000 web2 eth0: "]);
+    // A name is whatever somebody wrote into the file.
+    let file = place.path("name.pcapng");
+    let meta = Meta { linktype: 1, interface: "?[2J\n".into(), ..Meta::default() };
+    let mut writer = Writer::open(Path::new(&file), Format::Pcapng, &meta).unwrap();
+    writer
+        .write(&Record { secs: 0, nanos: 0, len: 60, data: &frame(0), ..Record::default() })
+        .unwrap();
+    writer.finish(&Summary::default()).unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    let at = bytes.windows(4).position(|w| w == b"?[2J").unwrap();
+    bytes[at] = 0x1b;
+    fs::write(&file, bytes).unwrap();
+    let lines = said(env!("CARGO_BIN_EXE_rpcap"), &["read", "-q", "--names", &file]);
+    assert!(lines.starts_with(r"00:00:00.000000 \u{1b}[2J\n: IP 10.0.0.1"), "{lines}");
+    let refused = program(&["read", &file, "--date", "-w", "x"]);
+    assert_eq!(refused.status.code(), Some(2));
+}
+
 /// Bytes that `rpcap` reads of files in `place`, as the system sees it.
 fn bytes_read(place: &Place, arguments: &[&str]) -> u64 {
     let log = place.path("strace");

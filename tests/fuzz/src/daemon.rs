@@ -137,7 +137,8 @@ fn run(data: &[u8], piece: usize) -> Outcome {
     let mut input = Input(data);
     let flags = input.u8();
     let active = flags & 2 != 0;
-    let config = Config { null_auth: flags & 1 != 0, active, ..Config::default() };
+    let system = (flags & 4 != 0).then(|| "Linux".into());
+    let config = Config { null_auth: flags & 1 != 0, active, system, ..Config::default() };
     let now = Duration::from_secs(1000);
     let mut run = Run {
         session: DaemonSession::new(config, now),
@@ -190,8 +191,8 @@ fn run(data: &[u8], piece: usize) -> Outcome {
     run.outcome
 }
 
-/// A byte of flags (1: NULL AUTH permitted, 2: active mode), four bytes that say which questions
-/// the program answers with no, then events, each a byte:
+/// A byte of flags (1: NULL AUTH permitted, 2: active mode, 4: the system has a name), four bytes
+/// that say which questions the program answers with no, then events, each a byte:
 ///
 /// * 0: two bytes of milliseconds pass
 /// * 1: time passes up to the deadline

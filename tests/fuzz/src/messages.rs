@@ -31,11 +31,13 @@ pub(crate) fn request(input: &mut Input<'_>) -> Vec<u8> {
         2 => AuthRequest::Unknown(input.u16()).write(&mut out).expect("it is short"),
         3 => write_empty(&mut out, MessageType::FindAllIfRequest),
         4 => {
-            let name = match input.u8() {
+            let shape = input.u8();
+            let name = match shape {
                 0..128 => b"lo",
                 _ => input.bytes(),
             };
-            write_message(&mut out, MessageType::OpenRequest, 0, |b| b.extend_from_slice(name));
+            let value = u16::from(shape & 1);
+            write_message(&mut out, MessageType::OpenRequest, value, |b| b.extend_from_slice(name));
         }
         5 => StartRequest {
             snaplen: input.u32(),

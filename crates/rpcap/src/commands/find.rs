@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use rpcap::file::Format;
-use rpcap::file::copy::{Copier, CopyError, Lines, Target};
+use rpcap::file::copy::{Columns, Copier, CopyError, Lines, Target};
 use rpcap::file::read::Settings;
 use rpcap::find::{self, FindError, Found, Note, Selection, merge};
 use rpcap::text::{harmless, plural};
@@ -45,7 +45,8 @@ fn run(
     selection.since = args.since.unwrap_or(0);
     selection.until = args.until.unwrap_or(u64::MAX);
     selection.count = args.count.unwrap_or(u64::MAX);
-    let mut target = open(args.write.as_deref(), &files)?;
+    let columns = Columns { date: args.date, name: args.names };
+    let mut target = open(args.write.as_deref(), &files, columns)?;
     let result = work(&files, &mut selection, target.as_mut());
     let result = result.and_then(|found| Ok(target.finish().map(|()| found)?));
     let found = match result {
@@ -70,9 +71,14 @@ fn run(
     }
 }
 
-fn open(write: Option<&Path>, files: &[PathBuf]) -> anyhow::Result<Box<dyn Target>> {
+fn open(
+    write: Option<&Path>,
+    files: &[PathBuf],
+    columns: Columns,
+) -> anyhow::Result<Box<dyn Target>> {
     let Some(path) = write else {
-        return Ok(Box::new(Lines::new(BufWriter::with_capacity(64 << 10, io::stdout()))));
+        let to = BufWriter::with_capacity(64 << 10, io::stdout());
+        return Ok(Box::new(Lines::new(to, columns)));
     };
     let failed = |e| Failure::Output(shown(path), e);
     if path.as_os_str() == "-" {

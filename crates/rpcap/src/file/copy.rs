@@ -1,13 +1,16 @@
 //! Packets of files on their way to another file, or to a person.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, BufWriter, Write};
+
+use jiff::Timestamp;
 
 use super::read::{Interface, Packet, Statistics, packet_options};
 use super::{BUFFER, Format, MAX_SNAPLEN, block, pcapng};
 use crate::file::linktype::to_dlt;
 use crate::print;
+use crate::text::harmless;
 
 /// Why a packet cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -165,38 +168,64 @@ impl<W: Write> Target for Copier<W> {
     }
 }
 
+/// What stands in a line beside the time of day and the packet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Columns {
+    /// The date, in front of the time.
+    pub date: bool,
+    /// The interface's name, behind the time.
+    pub name: bool,
+}
+
 /// Writes a line for every packet.
 #[derive(Debug)]
 pub struct Lines<W> {
     to: W,
-    /// The link types of the interfaces.
-    linktypes: Vec<u32>,
+    columns: Columns,
+    /// Link types and names of the interfaces, each once in however many files it was.
+    interfaces: Vec<(u32, String)>,
     line: String,
 }
 
 impl<W: Write> Lines<W> {
     /// Lines go to `to`, which should be buffered.
-    pub fn new(to: W) -> Self {
-        Self { to, linktypes: Vec::new(), line: String::new() }
+    pub fn new(to: W, columns: Columns) -> Self {
+        Self { to, columns, interfaces: Vec::new(), line: String::new() }
+    }
+
+    fn format(&mut self, interface: u32, packet: &Copied<'_>) -> fmt::Result {
+        let (secs, nanos) = (packet.time / 1_000_000_000, (packet.time % 1_000_000_000) as u32);
+        let (linktype, name) =
+            self.interfaces.get(interface as usize).map_or((0, ""), |(l, name)| (*l, name));
+        let line = &mut self.line;
+        line.clear();
+        if self.columns.date {
+            // 64 bits of nanoseconds end in the year 2554.
+            let time = Timestamp::from_second(secs as i64).unwrap_or_default();
+            write!(line, "{} ", time.strftime("%Y-%m-%d"))?;
+        }
+        print::time(line, secs, nanos)?;
+        if self.columns.name {
+            write!(line, "{}: ", if name.is_empty() { "-" } else { name })?;
+        }
+        print::packet(line, linktype, packet.len, packet.data)?;
+        line.write_char('\n')
     }
 }
 
 impl<W: Write> Target for Lines<W> {
     fn interface(&mut self, interface: &Interface) -> Result<u32, CopyError> {
-        let dlt = to_dlt(interface.linktype);
-        let number = self.linktypes.iter().position(|known| *known == dlt);
+        let name = interface.name().filter(|_| self.columns.name).unwrap_or_default();
+        let new = (to_dlt(interface.linktype), harmless(name.as_bytes()));
+        let number = self.interfaces.iter().position(|known| *known == new);
         if number.is_none() {
-            self.linktypes.push(dlt);
+            self.interfaces.push(new);
         }
-        Ok(number.unwrap_or(self.linktypes.len() - 1) as u32)
+        Ok(number.unwrap_or(self.interfaces.len() - 1) as u32)
     }
 
     fn packet(&mut self, interface: u32, packet: &Copied<'_>) -> Result<(), CopyError> {
-        let linktype = self.linktypes.get(interface as usize).copied().unwrap_or_default();
-        let (secs, nanos) = (packet.time / 1_000_000_000, (packet.time % 1_000_000_000) as u32);
-        self.line.clear();
-        print::line(&mut self.line, linktype, secs, nanos, packet.len, packet.data)
-            .and_then(|()| self.line.write_char('\n'))
+        self.format(interface, packet)
             .map_err(|_| io::Error::other("a packet cannot be formatted"))?;
         Ok(self.to.write_all(self.line.as_bytes())?)
     }

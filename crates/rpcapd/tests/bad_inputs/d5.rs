@@ -250,6 +250,29 @@ fn d5_070_unknown_flags_are_ignored() {
 }
 
 #[test]
+fn d5_070_of_the_extensions_only_what_is_done_is_confirmed() {
+    let daemon = Daemon::start();
+    let mut peer = Peer::opened(&daemon);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let datagrams = socket.local_addr().unwrap().port();
+    // Of a savefile, without TLS.
+    for (flags, port, confirmed) in [
+        (0, 0, 0),
+        (0x0800, 0, 0x0800),
+        (0x1f00, 0, 0x0800),
+        (m::DGRAM | 0x0800, datagrams, 0x0800),
+        (m::DGRAM | 0x0100, datagrams, 0x0100),
+        (m::DGRAM | 0x1f00, datagrams, 0x0b00),
+    ] {
+        peer.send(&Start { flags, port, ..Start::default() }.bytes());
+        let reply = peer.reply(m::STARTCAP);
+        assert_eq!(reply[6..], u16::to_be_bytes(confirmed), "{flags:#06x}");
+        peer.endcap();
+    }
+    daemon.finish();
+}
+
+#[test]
 fn d5_071_snaplens_are_clamped() {
     let daemon = Daemon::with_packets(savefile::packets([100, 70_000], Duration::ZERO));
     let mut peer = Peer::opened(&daemon);
