@@ -253,9 +253,7 @@ fn lines_say_when_and_whose() {
     hours(&place, 1, false);
     let directory = place.0.display().to_string();
     let merge = |options: &[&str]| {
-        let mut arguments = vec!["merge", &directory];
-        arguments.extend(options);
-        let output = rpcap(&[&arguments[..], &["-q", "-c", "2"]].concat());
+        let output = rpcap(&[&["merge", &directory, "-q", "-c", "2"], options].concat());
         let lines = String::from_utf8(output.stdout).unwrap();
         lines.lines().map(|line| line.split("IP ").next().unwrap().to_owned()).collect::<Vec<_>>()
     };

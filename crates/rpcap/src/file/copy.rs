@@ -182,7 +182,7 @@ pub struct Columns {
 pub struct Lines<W> {
     to: W,
     columns: Columns,
-    /// Link types and names of the interfaces, each once in however many files it was.
+    /// Link types of the interfaces and what lines say of them, each once in however many files it was.
     interfaces: Vec<(u32, String)>,
     line: String,
 }
@@ -195,8 +195,10 @@ impl<W: Write> Lines<W> {
 
     fn format(&mut self, interface: u32, packet: &Copied<'_>) -> fmt::Result {
         let (secs, nanos) = (packet.time / 1_000_000_000, (packet.time % 1_000_000_000) as u32);
-        let (linktype, name) =
-            self.interfaces.get(interface as usize).map_or((0, ""), |(l, name)| (*l, name));
+        let (linktype, name) = self
+            .interfaces
+            .get(interface as usize)
+            .map_or((0, ""), |(linktype, name)| (*linktype, name));
         let line = &mut self.line;
         line.clear();
         if self.columns.date {
@@ -205,9 +207,7 @@ impl<W: Write> Lines<W> {
             write!(line, "{} ", time.strftime("%Y-%m-%d"))?;
         }
         print::time(line, secs, nanos)?;
-        if self.columns.name {
-            write!(line, "{}: ", if name.is_empty() { "-" } else { name })?;
-        }
+        line.push_str(name);
         print::packet(line, linktype, packet.len, packet.data)?;
         line.write_char('\n')
     }
@@ -215,8 +215,13 @@ impl<W: Write> Lines<W> {
 
 impl<W: Write> Target for Lines<W> {
     fn interface(&mut self, interface: &Interface) -> Result<u32, CopyError> {
-        let name = interface.name().filter(|_| self.columns.name).unwrap_or_default();
-        let new = (to_dlt(interface.linktype), harmless(name.as_bytes()));
+        let mut name = String::new();
+        if self.columns.name {
+            let known = interface.name().filter(|name| !name.is_empty());
+            name = harmless(known.as_deref().unwrap_or("-").as_bytes());
+            name.push_str(": ");
+        }
+        let new = (to_dlt(interface.linktype), name);
         let number = self.interfaces.iter().position(|known| *known == new);
         if number.is_none() {
             self.interfaces.push(new);
