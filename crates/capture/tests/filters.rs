@@ -7,7 +7,9 @@ mod common;
 use std::{thread, time::Duration};
 
 use capture::{Direction, Error, Instruction, Options, Stats};
-use common::{Net, Sender, at_least, finish, frame, ledger, long, numbers, options, receive};
+use common::{
+    Net, Sender, at_least, finish, frame, is_libpcap, ledger, long, numbers, options, receive, skip,
+};
 
 #[test]
 fn filter_in_the_kernel_and_swapped() {
@@ -156,6 +158,46 @@ fn guard_stays_while_filters_change() {
         check(&[2, 3]);
         control.set_filter(&long(at_least(1, 100))).unwrap();
         check(&[1, 2, 3]);
+    });
+}
+
+/// The kernel has the memory of a filter counted until the next one is in force: two long ones do not
+/// fit where each of them does.
+#[test]
+fn a_guard_that_fits_alone_takes_the_place_of_another() {
+    if is_libpcap() {
+        return;
+    }
+    Net::run(|net| {
+        if let Err(reason) = net.try_exec("sysctl -q -w net.core.optmem_max=20480") {
+            return skip(&format!("needs a limit of the namespace's own (Linux 6.8): {reason}"));
+        }
+        // ldb [17] is the number's last byte; the others are in no frame.
+        let refuse = |number, others| {
+            let mut guard = vec![Instruction::stmt(0x30, 17)];
+            for n in std::iter::once(number).chain((0..others).map(|n| 1000 + n)) {
+                guard.push(Instruction::jump(0x15, n, 0, 1));
+                guard.push(Instruction::stmt(0x06, 0));
+            }
+            guard
+        };
+        let options = Options { guard: refuse(3, 0), ..options() };
+        let mut capture = capture::open("rx0", &options).unwrap();
+        let control = capture.control();
+        let sender = Sender::new("tx0");
+        let mut check = |expected: &[u32]| {
+            (0..5).for_each(|n| sender.send(&frame(n, 64)));
+            assert_eq!(numbers(&receive(&mut capture, expected.len())), expected);
+            assert!(!control.stats().unwrap().filter_in_user_space);
+        };
+        check(&[0, 1, 2, 4]);
+        control.set_guard(&refuse(4, 500)).unwrap();
+        check(&[0, 1, 2, 3]);
+        control.set_guard(&refuse(2, 500)).unwrap();
+        check(&[0, 1, 3, 4]);
+        let error = control.set_guard(&refuse(1, 1500)).unwrap_err().to_string();
+        assert!(error.contains("raise net.core.optmem_max"), "{error}");
+        check(&[0, 1, 3, 4]);
     });
 }
 

@@ -49,7 +49,13 @@ impl FromStr for Prefix {
         if len > bits(network) {
             return Err(wrong());
         }
-        Ok(Self { network, len })
+        // IPv4 in IPv6's clothes, as addresses are compared.
+        match (network, network.to_canonical()) {
+            (IpAddr::V6(_), network @ IpAddr::V4(_)) if len >= 96 => {
+                Ok(Self { network, len: len - 96 })
+            }
+            _ => Ok(Self { network, len }),
+        }
     }
 }
 
@@ -79,6 +85,9 @@ mod tests {
         assert!(contains("::/0", "::1"));
         assert!(contains("192.0.2.1", "::ffff:192.0.2.1"));
         assert!(!contains("192.0.2.1/32", "192.0.2.2"));
+        assert!(contains("::ffff:10.0.0.0/104", "10.200.0.1"));
+        assert!(contains("::ffff:10.1.2.3/128", "10.1.2.3"));
+        assert!(!contains("::ffff:10.0.0.0/104", "11.0.0.1"));
         for wrong in ["10.0.0.0/33", "::1/129", "x", "10.0.0.0/x", "10.0.0.0/", "", "/8"] {
             assert!(wrong.parse::<Prefix>().is_err(), "{wrong}");
         }

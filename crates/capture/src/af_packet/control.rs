@@ -125,14 +125,32 @@ impl Shared {
     /// that holds anything the new kernel program let pass comes after the program that is to look at it.
     fn put_in_force(&self, socket: &Socket, placed: &Placed, before: &Filters) -> io::Result<()> {
         let Some(program) = &placed.user else {
-            return attach(socket, &placed.kernel);
+            return self.replace(socket, &placed.kernel, before);
         };
         self.slot.publish(program.clone());
-        attach(socket, &placed.kernel).inspect_err(|_| {
+        self.replace(socket, &placed.kernel, before).inspect_err(|_| {
             // The empty program accepts what the kernel's lets pass.
             let program = if before.in_user_space { &before.program[..] } else { &[] };
             self.slot.publish(program.into());
         })
+    }
+
+    /// The kernel needs room for the new program beside the old one. Where there is none
+    /// (net.core.optmem_max), nothing passes until the new one is in the place of the old.
+    fn replace(&self, socket: &Socket, new: &[Instruction], before: &Filters) -> io::Result<()> {
+        match attach(socket, new) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
+                attach(socket, REFUSE_ALL)?;
+                attach(socket, new).inspect_err(|_| {
+                    let Filters { guard, program, in_user_space, .. } = before;
+                    // It was in force before.
+                    if let Ok(old) = place(&self.target, guard, program, *in_user_space) {
+                        let _ = attach(socket, &old.kernel);
+                    }
+                })
+            }
+            result => result,
+        }
     }
 
     fn attach_error(&self, source: io::Error) -> Error {

@@ -20,7 +20,7 @@ pub(super) fn list() -> Result<Vec<Device>, Error> {
         let index = match devices.iter().position(|device| device.name == name) {
             Some(index) => index,
             None => {
-                let flags = flags(&asker, name, entry.flags)?;
+                let flags = flags(&asker, name, entry.flags);
                 devices.push(Device {
                     name: name.to_owned(),
                     description: None,
@@ -83,7 +83,7 @@ fn sockaddr(storage: &SockaddrStorage) -> Option<Sockaddr> {
     })
 }
 
-fn flags(asker: &Asker, name: &str, system: InterfaceFlags) -> Result<Flags, Error> {
+fn flags(asker: &Asker, name: &str, system: InterfaceFlags) -> Flags {
     let bits = [
         (InterfaceFlags::IFF_LOOPBACK, Flags::LOOPBACK),
         (InterfaceFlags::IFF_UP, Flags::UP),
@@ -92,28 +92,28 @@ fn flags(asker: &Asker, name: &str, system: InterfaceFlags) -> Result<Flags, Err
     let known: u32 =
         bits.iter().filter(|(bit, _)| system.contains(*bit)).map(|(_, flag)| flag).sum();
     if known & Flags::LOOPBACK != 0 {
-        return Ok(Flags(known | Flags::NOT_APPLICABLE));
+        return Flags(known | Flags::NOT_APPLICABLE);
     }
     let medium = match medium(name) {
         // Loopback by type and not by flag: libpcap does not ask further.
-        Medium::Loopback => return Ok(Flags(known)),
+        Medium::Loopback => return Flags(known),
         Medium::Wireless => Flags::WIRELESS,
         Medium::Other => 0,
     };
     let status = match asker.has_link(name) {
         Ok(true) => Flags::CONNECTED,
         Ok(false) => Flags::DISCONNECTED,
-        Err(error) => no_link_status(name, error)?,
+        Err(error) => no_link_status(&error),
     };
-    Ok(Flags(known | medium | status))
+    Flags(known | medium | status)
 }
 
-fn no_link_status(name: &str, error: io::Error) -> Result<u32, Error> {
+fn no_link_status(error: &io::Error) -> u32 {
     match error.raw_os_error() {
-        Some(libc::EOPNOTSUPP | libc::EINVAL) => Ok(Flags::NOT_APPLICABLE),
-        // Gone since it was listed: whoever opens it will hear.
-        Some(libc::ENODEV) => Ok(0),
-        _ => Err(Error::call("SIOCETHTOOL ETHTOOL_GLINK", name, error)),
+        Some(libc::EOPNOTSUPP | libc::EINVAL) => Flags::NOT_APPLICABLE,
+        // Gone since it was listed (ENODEV), or its driver does not tell while it is down (EBUSY) or to
+        // us (EPERM): one interface is no reason to have none.
+        _ => 0,
     }
 }
 

@@ -49,13 +49,22 @@ pub struct Flow {
     pub peer_port: Option<u16>,
 }
 
-/// More data connections than can be kept out of captures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{FLOWS_MAX} data connections are open, and the traffic of one more could not be kept out of \
-     captures; --capture-own-traffic lifts this"
-)]
-pub struct TooMany;
+/// Why a connection cannot be kept out of captures, and therefore is not to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotHidden {
+    /// There are as many as a guard has room for.
+    #[error(
+        "{FLOWS_MAX} data connections are open, and the traffic of one more could not be kept out of \
+         captures; --capture-own-traffic lifts this"
+    )]
+    TooMany,
+    /// The system takes no such guard.
+    #[error(
+        "the traffic of one more data connection could not be kept out of captures: {0}; \
+         --capture-own-traffic lifts this"
+    )]
+    NoGuard(String),
+}
 
 /// All of the daemon's traffic, and all captures that must not contain it.
 #[derive(Debug, Default)]
@@ -90,19 +99,33 @@ impl State {
 
     fn guard(&self, linktype: LinkType) -> Vec<Instruction> {
         // Those that live come first: if there is no room for all, it is the dead that go without.
-        let living = self.flows.iter().filter(|f| f.closed.is_none());
         let dead = self.flows.iter().rev().filter(|f| f.closed.is_some());
-        let flows = living.chain(dead).map(|f| &f.flow);
+        let flows = self.living().chain(dead).map(|f| &f.flow);
         program::guard(self.control.iter().chain(flows), linktype)
     }
 
-    /// Gives every capture the guard of now.
-    fn spread(&self) {
+    fn living(&self) -> impl Iterator<Item = &Entry> {
+        self.flows.iter().filter(|f| f.closed.is_none())
+    }
+
+    /// Gives every capture the guard of now, or what matters of it. An error: one of them has that of
+    /// before.
+    fn spread(&self) -> Result<(), capture::Error> {
+        let mut result = Ok(());
         for (_, control, linktype) in &self.captures {
-            if let Err(e) = control.set_guard(&self.guard(*linktype)) {
+            let without_dead = || {
+                program::guard(self.control.iter().chain(self.living().map(|f| &f.flow)), *linktype)
+            };
+            // The kernel may have room for a shorter one (net.core.optmem_max).
+            let given = control
+                .set_guard(&self.guard(*linktype))
+                .or_else(|_| control.set_guard(&without_dead()));
+            if let Err(e) = given {
                 tracing::warn!("keeping the daemon's own traffic out of a capture: {e}");
+                result = Err(e);
             }
         }
+        result
     }
 }
 
@@ -125,16 +148,17 @@ impl OwnTraffic {
             state.control.remove(0);
         }
         state.control.push(flow);
-        state.spread();
+        // If it is not taken, that was logged: a control connection is few packets.
+        let _ = state.spread();
     }
 
     /// Keeps a data connection out, from now until a while after the result is dropped.
-    pub fn hide(self: &Arc<Self>, flow: Flow) -> Result<Hidden, TooMany> {
+    pub fn hide(self: &Arc<Self>, flow: Flow) -> Result<Hidden, NotHidden> {
         let mut state = self.lock();
         state.flows.retain(|f| f.closed.is_none_or(|at| at.elapsed() < AFTERLIFE));
         let living = state.flows.iter().filter(|f| f.closed.is_none()).count();
         if living >= FLOWS_MAX && !self.allowed {
-            return Err(TooMany);
+            return Err(NotHidden::TooMany);
         }
         // Of the dead, as many as there may be of the living.
         if state.flows.len() - living >= FLOWS_MAX
@@ -144,7 +168,10 @@ impl OwnTraffic {
         }
         let id = state.id();
         state.flows.push(Entry { id, flow, closed: None });
-        state.spread();
+        if let Err(e) = state.spread() {
+            state.flows.pop();
+            return Err(NotHidden::NoGuard(e.to_string()));
+        }
         Ok(Hidden { own: Arc::clone(self), id })
     }
 
@@ -160,8 +187,9 @@ impl OwnTraffic {
         let id = state.id();
         if !self.allowed {
             state.captures.push((id, control, linktype));
-            // Something may have come since the capture got its first guard.
-            state.spread();
+            // Something may have come since the capture got its first guard. If it is not taken, that
+            // was logged.
+            let _ = state.spread();
         }
         Watched { own: Arc::clone(self), id }
     }
@@ -237,7 +265,7 @@ mod tests {
         }
         assert!(own.lock().flows.len() <= FLOWS_MAX + 1);
         let hidden: Vec<_> = (0..FLOWS_MAX as u16).map(|p| own.hide(flow(p)).unwrap()).collect();
-        assert_eq!(own.hide(flow(99)).map(drop), Err(TooMany));
+        assert_eq!(own.hide(flow(99)).map(drop), Err(NotHidden::TooMany));
         drop(hidden);
         assert!(own.hide(flow(99)).is_ok());
     }

@@ -9,11 +9,14 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use rpcap_proto::session::DataChannel;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::own::{Flow, Hidden, TooMany, Transport};
+use crate::own::{Flow, Hidden, NotHidden, Transport};
 use crate::transport::bind_device;
 
 /// How long a client may take to open its data connection, or to accept ours.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections that wait to be looked at: room for strangers that come first and are refused.
+const BACKLOG: u32 = 8;
 
 /// A data connection that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +35,7 @@ pub enum DataError {
     Accept(SocketAddr, io::Error),
     /// It could not be kept out of captures.
     #[error(transparent)]
-    TooMany(#[from] TooMany),
+    NotHidden(#[from] NotHidden),
     /// The capture was ended first.
     #[error("ended before the data connection was there")]
     Aborted,
@@ -67,7 +70,7 @@ impl DataPath {
         local: SocketAddr,
         peer: SocketAddr,
         options: &DataOptions<'_>,
-        hide: impl Fn(Flow) -> Result<Hidden, TooMany>,
+        hide: impl Fn(Flow) -> Result<Hidden, NotHidden>,
     ) -> Result<(Self, Hidden), DataError> {
         let port = match channel {
             DataChannel::TcpListen => {
@@ -152,8 +155,7 @@ impl Listening {
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
-        // Room for strangers that come first and are refused.
-        socket.listen(8)?;
+        socket.listen(BACKLOG as i32)?;
         let listener = TcpListener::from(socket);
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -170,32 +172,44 @@ impl Listening {
     }
 
     /// Waits for the client. Connections of others are closed. After the `last_call`, only one that
-    /// is there already is taken.
+    /// is there already is taken: it waits behind so many others at most.
     pub(super) fn accept(mut self, last_call: impl Fn() -> bool) -> Result<TcpStream, DataError> {
         let failed = |e| DataError::Accept(self.address, e);
         let deadline = Instant::now() + CONNECT_TIMEOUT;
         let mut events = Events::with_capacity(2);
+        let mut strangers = 0;
+        // Connections that were looked at since the last call.
+        let mut behind = 0;
         loop {
             // Before the look at the connections: who is called has connected before.
             let is_last = last_call();
-            match self.listener.accept() {
+            let is_late = Instant::now() >= deadline;
+            let another = match self.listener.accept() {
                 Ok((stream, from)) if from.ip().to_canonical() == self.peer.to_canonical() => {
                     return prepared(stream.into()).map_err(failed);
                 }
                 Ok((_, from)) => {
-                    tracing::warn!(%from, "data connection refused: not from the client's address");
-                    continue;
+                    strangers += 1;
+                    // More say no more.
+                    if strangers <= BACKLOG {
+                        tracing::warn!(%from, "data connection refused: not from the client's address");
+                    }
+                    true
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => false,
                 // The connection was gone before it was taken.
-                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => true,
                 Err(e) => return Err(failed(e)),
+            };
+            behind += u32::from(is_last && another);
+            if another && !is_late && behind <= BACKLOG {
+                continue;
             }
             if is_last {
                 return Err(DataError::Aborted);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if is_late || left.is_zero() {
                 return Err(DataError::NoClient(self.address));
             }
             match self.poll.poll(&mut events, Some(left)) {
