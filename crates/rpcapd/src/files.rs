@@ -125,6 +125,16 @@ pub(crate) fn hide(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes a directory that is not there yet, on Windows for administrators and the service alone: what
+/// is for all users is everybody's to write to otherwise.
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(path)?;
+    hide(path)
+}
+
 /// Where a file of the running daemon is, if nobody says anything: for root at `system`, for others
 /// by this name where their session has such things, or nowhere.
 #[cfg(unix)]

@@ -276,7 +276,7 @@ fn check(options: Vec<OsString>) -> anyhow::Result<Config> {
 fn save(steps: &mut Steps, config: &Config, file: &Path) -> anyhow::Result<()> {
     steps.take(format!("save OPTIONS to {}", shown(file)), || {
         if let Some(directory) = file.parent() {
-            fs::create_dir_all(directory)?;
+            files::make_directory(directory)?;
         }
         config.save(file).map_err(io::Error::other)?;
         rights::protect(file, &rights::service_sid(NAME))

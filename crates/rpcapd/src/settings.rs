@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use rpcap_proto::session::Start;
 use rpcap_proto::wire::StartFlags;
 
-use crate::auth::{Rights, Users};
+use crate::auth::{Owner, Rights, Users};
 use crate::cli::Cli;
 use crate::devices::{Backend, View};
 use crate::locked::lock;
@@ -116,14 +116,18 @@ fn not_on_windows(cli: &Cli) -> Result<(), String> {
     }
 }
 
-/// Whether this is the user that the daemon is to run as.
-fn is_servant(cli: &Cli, user: u32) -> bool {
+/// Whether this is the user that the daemon is to run as, or its group.
+fn is_servant(cli: &Cli, owner: Owner) -> bool {
     #[cfg(target_os = "linux")]
-    return Role::of(cli.user.as_deref())
-        .is_ok_and(|role| role.servant().is_some_and(|s| s.uid.as_raw() == user));
+    return Role::of(cli.user.as_deref()).is_ok_and(|role| {
+        role.servant().is_some_and(|servant| match owner {
+            Owner::User(user) => servant.uid.as_raw() == user,
+            Owner::Group(group) => servant.gid.as_raw() == group,
+        })
+    });
     #[cfg(not(target_os = "linux"))]
     {
-        let _ = (cli, user);
+        let _ = (cli, owner);
         false
     }
 }

@@ -1,12 +1,14 @@
 //! What the daemon agrees to, as those see it who look for weak spots.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 
 use e2e::certs::made;
 use e2e::process::run;
 use e2e::{Daemon, Lab, Needs};
 
-const NEEDS: Needs<'_> = Needs { peers: false, programs: &["sslscan", "nmap"], mtu: 1500 };
+const NEEDS: Needs<'_> =
+    Needs { peers: false, programs: &["sslscan", "nmap", "openssl"], mtu: 1500 };
 
 /// A daemon with TLS on IPv4.
 fn daemon(lab: &Lab) -> Daemon {
@@ -54,5 +56,26 @@ fn nmap_grades_everything_a() {
     assert_eq!(graded.len(), 6, "{said}");
     assert!(graded.iter().all(|l| l.trim_end().ends_with(" - A")), "{said}");
     assert!(!said.contains("warnings"), "{said}");
+    daemon.finish();
+}
+
+/// A session that is taken up again would bring its certificate with it, without anybody looking at it.
+#[test]
+fn sessions_are_not_resumed() {
+    let Some(lab) = Lab::with(NEEDS) else { return };
+    let daemon = daemon(&lab);
+    let address = daemon.address().to_string();
+    let ask = |options: &[&str]| {
+        let mut command = lab.net.b.command("openssl");
+        command.args(["s_client", "-connect", &address]).args(options);
+        run(command.stdin(Stdio::null()))
+    };
+    let said = ask(&["-tls1_2", "-reconnect"]);
+    assert_eq!(said.matches("New, TLSv1.2").count(), 6, "{said}");
+    assert!(!said.contains("Reused"), "{said}");
+    // Nothing to come back with, so no file.
+    let file = lab.path("session.pem");
+    ask(&["-tls1_3", "-sess_out", file.to_str().expect("a path in UTF-8")]);
+    assert!(!file.exists());
     daemon.finish();
 }

@@ -73,10 +73,19 @@ pub(super) struct Entry {
 /// The contents of a file.
 pub(super) type Entries = BTreeMap<String, Entry>;
 
+/// Whom a file belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A user, by its number.
+    User(u32),
+    /// A group, by its number.
+    Group(u32),
+}
+
 impl Users {
     /// Reads a file that only its owner can read or write: root, this process's user, or one that
-    /// `trusts` is true of.
-    pub fn read(path: &Path, trusts: impl Fn(u32) -> bool) -> Result<Self, ReadError> {
+    /// `trusts` is true of. If it is root's, its group may read it that is this process's or trusted.
+    pub fn read(path: &Path, trusts: impl Fn(Owner) -> bool) -> Result<Self, ReadError> {
         Self::check(path, read(path, trusts)?)
     }
 
@@ -146,7 +155,7 @@ fn check_hash(password: &str) -> Result<(), String> {
 }
 
 /// Reads what a file says, unchecked.
-pub(super) fn read(path: &Path, trusts: impl Fn(u32) -> bool) -> Result<Entries, ReadError> {
+pub(super) fn read(path: &Path, trusts: impl Fn(Owner) -> bool) -> Result<Entries, ReadError> {
     let wrong = |reason: String| ReadError::Wrong { path: path.to_owned(), reason };
     let system = |source| ReadError::System { path: path.to_owned(), source };
     let bytes =
@@ -172,20 +181,22 @@ fn parse(path: &Path, text: &str) -> Result<Entries, ReadError> {
 }
 
 /// Whether only its owner, who is we, root or trusted, can get at a file. Where root gives files to a
-/// daemon that never was root, as Kubernetes does with secrets, it is by our group that we read them.
+/// daemon that is not root, as Kubernetes does with secrets, it is by its group that it reads them.
 #[cfg(unix)]
-fn private(file: &File, trusts: impl Fn(u32) -> bool) -> Result<(), Unread> {
+fn private(file: &File, trusts: impl Fn(Owner) -> bool) -> Result<(), Unread> {
     use std::os::unix::fs::MetadataExt;
 
     let metadata = file.metadata()?;
     let owner = metadata.uid();
-    let ours = owner == 0 && metadata.gid() == rustix::process::getegid().as_raw();
+    let group = metadata.gid();
+    let is_ours = || group == rustix::process::getegid().as_raw() || trusts(Owner::Group(group));
+    let ours = owner == 0 && is_ours();
     let others = if ours { 0o037 } else { 0o077 };
     if metadata.mode() & others != 0 {
         let reason = "others than its owner can get at it: chmod 600";
         return Err(Unread::Refused(reason.to_owned()));
     }
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() && !trusts(owner) {
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() && !trusts(Owner::User(owner)) {
         let reason = format!("it belongs to user {owner}, neither to root nor to this user");
         return Err(Unread::Refused(reason));
     }
@@ -193,7 +204,7 @@ fn private(file: &File, trusts: impl Fn(u32) -> bool) -> Result<(), Unread> {
 }
 
 #[cfg(not(unix))]
-fn private(_file: &File, _trusts: impl Fn(u32) -> bool) -> Result<(), Unread> {
+fn private(_file: &File, _trusts: impl Fn(Owner) -> bool) -> Result<(), Unread> {
     Ok(())
 }
 
@@ -203,17 +214,18 @@ pub(super) fn write(path: &Path, entries: &Entries) -> io::Result<()> {
     // The directory of all that is the daemon's is not there from the beginning.
     #[cfg(windows)]
     if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory)?;
+        files::make_directory(directory)?;
     }
     files::replace(path, &text, keep_owner)
 }
 
-/// Root may manage the file of another user.
+/// Root may manage the file of another user, and its own that a group reads.
 #[cfg(unix)]
 fn keep_owner(old: &Metadata, new: &File) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, fchown};
 
-    match old.uid() == new.metadata()?.uid() {
+    let now = new.metadata()?;
+    match (old.uid(), old.gid()) == (now.uid(), now.gid()) {
         true => Ok(()),
         false => fchown(new, Some(old.uid()), Some(old.gid())),
     }

@@ -8,7 +8,7 @@ use argon2::{Argon2, PasswordHasher};
 use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
-use super::file::{self, Entries, Entry, ReadError};
+use super::file::{self, Entries, Entry, Owner, ReadError};
 use super::{By, PASSWORD_MAX, User, Users};
 use crate::files;
 
@@ -116,8 +116,9 @@ fn add(path: &Path, name: &str, mut entry: Entry) -> anyhow::Result<()> {
     save(path, &entries)
 }
 
-/// Root may manage the file of the user that the daemon runs as, as others cannot get at it.
-fn anybody(_owner: u32) -> bool {
+/// Root may manage the file of the user that the daemon runs as, as others cannot get at it. Whether
+/// that is the user, the daemon will see.
+fn anybody(_owner: Owner) -> bool {
     true
 }
 

@@ -26,7 +26,7 @@ use crate::devices::Rules;
 use crate::locked::lock;
 use throttle::Throttle;
 
-pub use file::ReadError;
+pub use file::{Owner, ReadError};
 pub use manage::{UserCommand, run};
 #[cfg(target_os = "linux")]
 pub use pam::{HelperArgs, run as answer_daemon};

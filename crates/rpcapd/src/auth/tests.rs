@@ -157,6 +157,8 @@ fn a_file_that_others_can_read_lets_nobody_in() {
         assert!(Users::read(&file.0, |_| false).is_ok(), "root lets the daemon's group read it");
         std::os::unix::fs::chown(&file.0, None, Some(65532)).unwrap();
         assert!(Users::read(&file.0, |_| false).is_err(), "another group");
+        let servants = |owner| owner == Owner::Group(65532);
+        assert!(Users::read(&file.0, servants).is_ok(), "the group of whom root will become");
     }
 }
 

@@ -23,7 +23,7 @@ const SYSTEM: [&str; 3] = ["/sys/class/net", "/sys/devices", "/proc/sys/vm/overc
 
 /// What looking up a name takes: resolv.conf and others, which are replaced as the network changes,
 /// and the libraries that the name service is made of. libpcap is found in the same places.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "/etc",
     "/lib",
     "/lib32",
@@ -34,6 +34,7 @@ const NAMES: [&str; 13] = [
     "/usr/local/lib",
     "/nix/store",
     "/run/NetworkManager",
+    "/run/netconfig",
     "/run/nscd",
     "/run/resolvconf",
     "/run/systemd/resolve",
@@ -43,6 +44,7 @@ const NAMES: [&str; 13] = [
 pub(super) fn restrict(paths: &Paths) -> Result<Part, RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let names: &[&str] = if paths.names { &NAMES } else { &[] };
+    let resolvers = if paths.names { resolvers() } else { None };
     let usb = if paths.libpcap { usb_buses() } else { Vec::new() };
     let found: &[&str] = if paths.libpcap { &["/dev"] } else { &[] };
     let libraries = env::var_os("LD_LIBRARY_PATH").filter(|_| paths.names).unwrap_or_default();
@@ -55,6 +57,7 @@ pub(super) fn restrict(paths: &Paths) -> Result<Part, RulesetError> {
     for (paths, access) in [
         (&mut SYSTEM.iter().chain(names).map(Path::new) as &mut dyn Iterator<Item = &Path>, read),
         (&mut env::split_paths(&libraries).collect::<Vec<_>>().iter().map(|p| p.as_path()), read),
+        (&mut resolvers.iter().map(|p| p.as_path()), read),
         (&mut paths.read.iter().map(|p| p.as_path()), read),
         (&mut usb.iter().map(|p| p.as_path()), read),
         (&mut found.iter().map(Path::new), AccessFs::ReadDir.into()),
@@ -73,6 +76,11 @@ pub(super) fn restrict(paths: &Paths) -> Result<Part, RulesetError> {
         RulesetStatus::PartiallyEnforced => Part::Partial,
         RulesetStatus::NotEnforced => Part::Unavailable,
     })
+}
+
+/// Where the file is that a link in `/etc` leads to, wherever this system has it.
+fn resolvers() -> Option<PathBuf> {
+    fs::canonicalize("/etc/resolv.conf").ok()?.parent().map(Path::to_owned)
 }
 
 /// What libpcap captures from USB buses with, and where it finds them.

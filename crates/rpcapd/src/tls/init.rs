@@ -36,7 +36,7 @@ pub fn run(args: &InitArgs) -> anyhow::Result<String> {
     // Otherwise all certificates would have one subject.
     params.distinguished_name.push(DnType::CommonName, names[0].as_str());
     let certificate = params.self_signed(&key).context("making a certificate")?;
-    fs::create_dir_all(&args.directory)
+    files::make_directory(&args.directory)
         .with_context(|| format!("making {}", args.directory.display()))?;
     let (cert_path, key_path) = (args.directory.join("cert.pem"), args.directory.join("key.pem"));
     let pem = Zeroizing::new(key.serialize_pem());

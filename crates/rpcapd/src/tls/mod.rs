@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rpcap_proto::sealed::{self, Cipher, EXPORTER_LABEL, Secret};
 use rustls::crypto::ring::default_provider;
-use rustls::server::{ServerConnection, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ServerConnection, WebPkiClientVerifier};
 use rustls::{ProtocolVersion, ServerConfig};
 
 use crate::files::shown;
@@ -60,8 +60,10 @@ impl Tls {
         let mut config = builder
             .with_single_cert(files::certificates(cert)?, files::key(key)?)
             .map_err(|e| format!("{} and {}: {e}", shown(cert), shown(key)))?;
-        // Sessions are not resumed, and a data connection carries nothing but packets.
+        // Sessions are not resumed: a certificate is looked at each time. And a data connection carries
+        // nothing but packets.
         config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Self(Arc::new(config)))
     }
 
