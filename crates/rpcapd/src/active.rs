@@ -200,14 +200,9 @@ fn run(call: &Call, shared: &Arc<Shared>) {
                 said.clear();
                 tracing::info!(collector = %peer, %address, "connected");
                 call.enter(Stage::Session);
-                let terms = Terms {
-                    settings: Arc::clone(&settings),
-                    peer: Some(Arc::clone(peer)),
-                    rights: Rights::default(),
-                };
-                match serve(call, stream, address, terms, shared) {
+                match serve(call, stream, address, shared) {
                     Ok((End::Session(EndReason::Closed { authenticated: true }), _))
-                        if !settings.cli.reconnect_after_close =>
+                        if !shared.settings.get().cli.reconnect_after_close =>
                     {
                         tracing::info!(
                             collector = %peer,
@@ -242,16 +237,17 @@ fn serve(
     call: &Call,
     stream: TcpStream,
     address: SocketAddr,
-    terms: Terms,
     shared: &Arc<Shared>,
 ) -> io::Result<(End, bool)> {
     let control = Control::new(stream, address)?;
-    let called = terms.peer.clone();
-    let place = shared.sessions.enter(address, control.local, called, control.waker());
+    let peer = Some(Arc::clone(&call.peer));
+    let place = shared.sessions.enter(address, control.local, peer.clone(), control.waker());
     // It may have been given up when it could not be found yet.
     if !call.wanted() {
         return Ok((End::Unwanted, false));
     }
+    // Not those that the call began with: a reload may have come while it waited for the collector.
+    let terms = Terms { settings: shared.settings.get(), peer, rights: Rights::default() };
     Ok(session::serve(control, terms, &place.entry, shared))
 }
 

@@ -1,7 +1,7 @@
 //! A control connection whose every wait ends: by readiness, by a deadline or by a wake-up.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,14 +38,51 @@ pub enum ReadResult {
 #[derive(Debug)]
 pub struct Control {
     stream: mio::net::TcpStream,
-    poll: Poll,
-    events: Events,
+    waiting: Waiting,
     waker: Arc<Waker>,
     tls: Option<Box<ServerConnection>>,
     /// The peer's address.
     pub peer: SocketAddr,
     /// The address that the peer connected to.
     pub local: SocketAddr,
+}
+
+/// What waits, and remembers.
+#[derive(Debug)]
+struct Waiting {
+    poll: Poll,
+    events: Events,
+    /// Somebody has woken us. It is told once, and may come while a reply waits for the peer.
+    woken: bool,
+}
+
+impl Waiting {
+    /// Until the connection is ready or somebody wakes us, for so long at most.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => return Ok(()),
+            result => result?,
+        }
+        self.woken |= self.events.iter().any(|event| event.token() == WAKE);
+        Ok(())
+    }
+
+    /// The same for what has to be over by then.
+    fn until(&mut self, deadline: Instant) -> io::Result<()> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        self.wait(Some(left))
+    }
+}
+
+/// An address of IPv4 as such. One of IPv6 keeps its scope: without it a link-local one is nowhere.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        v4 @ IpAddr::V4(_) => SocketAddr::new(v4, address.port()),
+        IpAddr::V6(_) => address,
+    }
 }
 
 /// Lets the connection end within a minute of its path, or its peer, being gone.
@@ -69,15 +106,14 @@ impl Control {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         end_when_dead(&SockRef::from(&stream))?;
-        let local = stream.local_addr()?;
         // A socket that was handed over may take IPv4 as well as IPv6.
-        let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+        let local = canonical(stream.local_addr()?);
         let mut stream = mio::net::TcpStream::from_std(stream);
         let poll = Poll::new()?;
         poll.registry().register(&mut stream, STREAM, Interest::READABLE | Interest::WRITABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        let events = Events::with_capacity(4);
-        Ok(Self { stream, poll, events, waker, tls: None, peer, local })
+        let waiting = Waiting { poll, events: Events::with_capacity(4), woken: false };
+        Ok(Self { stream, waiting, waker, tls: None, peer, local })
     }
 
     /// Goes on encrypted. `read` was read already, and is where TLS begins.
@@ -146,7 +182,7 @@ impl Control {
             }
             if tls.wants_write() {
                 let deadline = Instant::now() + WRITE_TIMEOUT;
-                flush(tls, &mut self.stream, &mut self.poll, &mut self.events, deadline)?;
+                flush(tls, &mut self.stream, &mut self.waiting, deadline)?;
             }
         }
     }
@@ -163,13 +199,14 @@ impl Control {
         }
     }
 
-    /// Waits for readiness or a wake-up, no longer than until `deadline`.
+    /// Waits for readiness or a wake-up, no longer than until `deadline`. Not at all if somebody has
+    /// woken us since the last call.
     pub fn wait(&mut self, deadline: Option<Instant>) -> io::Result<()> {
-        let timeout = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-        match self.poll.poll(&mut self.events, timeout) {
-            Err(e) if e.kind() == ErrorKind::Interrupted => Ok(()),
-            result => result,
+        if !self.waiting.woken {
+            self.waiting.wait(deadline.map(|d| d.saturating_duration_since(Instant::now())))?;
         }
+        self.waiting.woken = false;
+        Ok(())
     }
 
     /// Sends all of `bytes` and empties it, as fast as the peer takes them, within bounds.
@@ -188,10 +225,7 @@ impl Control {
                 Ok(n) => sent += n,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    if Instant::now() >= deadline {
-                        return Err(ErrorKind::TimedOut.into());
-                    }
-                    self.wait(Some(deadline))?;
+                    self.waiting.until(deadline)?;
                 }
                 Err(e) => return Err(e),
             }
@@ -203,7 +237,7 @@ impl Control {
     /// Sends what waits to be sent encrypted.
     fn flush(&mut self, deadline: Instant) -> io::Result<()> {
         match &mut self.tls {
-            Some(tls) => flush(tls, &mut self.stream, &mut self.poll, &mut self.events, deadline),
+            Some(tls) => flush(tls, &mut self.stream, &mut self.waiting, deadline),
             None => Ok(()),
         }
     }
@@ -217,15 +251,16 @@ impl Control {
         }
     }
 
-    /// Ends the connection so that the peer sees what was sent last.
-    pub fn linger(mut self) {
+    /// Ends the connection so that the peer sees what was sent last, unless it has to end at once:
+    /// `hurry` is asked after each wake-up.
+    pub fn linger(mut self, hurry: impl Fn() -> bool) {
         if self.stream.shutdown(Shutdown::Write).is_err() {
             return;
         }
         let deadline = Instant::now() + LINGER_TIME;
         let mut left = LINGER_BYTES;
         let mut buf = [0; 4096];
-        while left > 0 && Instant::now() < deadline {
+        while left > 0 && Instant::now() < deadline && !hurry() {
             match self.read_socket(&mut buf) {
                 Ok(ReadResult::Bytes(n)) => left = left.saturating_sub(n),
                 Ok(ReadResult::Nothing) if self.wait(Some(deadline)).is_ok() => {}
@@ -238,8 +273,7 @@ impl Control {
 fn flush(
     tls: &mut ServerConnection,
     stream: &mut mio::net::TcpStream,
-    poll: &mut Poll,
-    events: &mut Events,
+    waiting: &mut Waiting,
     deadline: Instant,
 ) -> io::Result<()> {
     while tls.wants_write() {
@@ -247,18 +281,53 @@ fn flush(
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(_) => {}
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(ErrorKind::TimedOut.into());
-                }
-                match poll.poll(events, Some(left)) {
-                    Err(e) if e.kind() != ErrorKind::Interrupted => return Err(e),
-                    _ => {}
-                }
-            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => waiting.until(deadline)?,
             Err(e) => return Err(e),
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    /// A session that is woken while its reply waits for the peer sees it when the reply is gone.
+    #[test]
+    fn a_wake_up_during_a_write_is_not_lost() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, from) = listener.accept().unwrap();
+        let mut control = Control::new(stream, from).unwrap();
+        let waker = control.waker();
+        let reader = thread::spawn(move || {
+            // Until nothing more fits, then the waker, then the peer reads.
+            thread::sleep(Duration::from_millis(200));
+            waker.wake().unwrap();
+            thread::sleep(Duration::from_millis(200));
+            let mut all = Vec::new();
+            peer.read_to_end(&mut all).unwrap();
+            all.len()
+        });
+        let size = 64 << 20;
+        control.write_all(&mut vec![0; size]).unwrap();
+        let since = Instant::now();
+        control.wait(Some(since + Duration::from_secs(20))).unwrap();
+        assert!(since.elapsed() < Duration::from_secs(10), "told once");
+        drop(control);
+        assert_eq!(reader.join().unwrap(), size);
+    }
+
+    #[test]
+    fn addresses_keep_their_scope() {
+        for (address, expected) in [
+            ("[::ffff:192.0.2.1]:7", "192.0.2.1:7"),
+            ("[fe80::1%3]:7", "[fe80::1%3]:7"),
+            ("192.0.2.1:7", "192.0.2.1:7"),
+        ] {
+            assert_eq!(canonical(address.parse().unwrap()), expected.parse().unwrap());
+        }
+    }
 }

@@ -7,13 +7,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::auth::Rights;
-use crate::control::Control;
+use crate::control::{Control, canonical};
 use crate::listeners::is_passing;
 use crate::session::{self, Shared};
 use crate::settings::Terms;
 
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Most connections that are accepted before the thread looks at what else it has to do: whoever
+/// connects without end keeps it neither from the watchdog nor from the end of the daemon.
+const AT_ONCE: usize = 64;
 
 /// Takes connections in, as long as there is room.
 #[derive(Debug)]
@@ -28,14 +32,12 @@ impl Gate {
         Self { shared, full: None }
     }
 
-    /// Accepts what waits. The result is how long to pause, if the system is short of something.
-    pub(crate) fn accept_all(&mut self) -> Option<Duration> {
-        loop {
+    /// Accepts what waits, or some of it. The result is how long to pause before the next call, if it
+    /// is not for a new connection.
+    pub(crate) fn accept_some(&mut self) -> Option<Duration> {
+        for _ in 0..AT_ONCE {
             match self.shared.listeners.accept() {
-                Ok((stream, peer)) => {
-                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                    self.admit(stream.into(), peer);
-                }
+                Ok((stream, peer)) => self.admit(stream.into(), canonical(peer)),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return None,
                 Err(e) if is_passing(&e) => {}
                 Err(e) => {
@@ -44,6 +46,7 @@ impl Gate {
                 }
             }
         }
+        Some(Duration::ZERO)
     }
 
     fn admit(&mut self, stream: std::net::TcpStream, peer: SocketAddr) {

@@ -61,17 +61,22 @@ impl Listeners {
     /// Listens where the options say, and nowhere else. Either all of it succeeds, or nothing
     /// changes. Sockets that the service manager handed over take the place of all of them.
     pub fn set(&self, cli: &Cli) -> anyhow::Result<()> {
-        let mut list = self.lock();
         let handed_over = match self.handed_over.get() {
             Some(true) => return Ok(()),
             Some(false) => Vec::new(),
             None => handed_over()?,
         };
         let is_handed_over = !handed_over.is_empty();
-        let wanted = match handed_over.is_empty() {
-            false => handed_over.into_iter().map(Place::New).collect(),
-            true if cli.active_only => Vec::new(),
-            true => places(cli, &list)?,
+        // While this waits for the name service others accept.
+        let named = match is_handed_over || cli.active_only {
+            true => None,
+            false => cli.bind.as_deref().map(|name| look_up(name, cli)).transpose()?,
+        };
+        let mut list = self.lock();
+        let wanted = match is_handed_over {
+            true => handed_over.into_iter().map(Place::New).collect(),
+            false if cli.active_only => Vec::new(),
+            false => places(cli, named, &list)?,
         };
         let mut new = Vec::new();
         let mut kept = Vec::new();
@@ -113,10 +118,12 @@ impl Listeners {
         }
     }
 
-    /// A connection that waits; `WouldBlock` if there is none.
+    /// A connection that waits; `WouldBlock` if there is none. The sockets take turns.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        for listener in &*self.lock() {
-            match listener.socket.accept() {
+        let mut list = self.lock();
+        for _ in 0..list.len() {
+            list.rotate_left(1);
+            match list[0].socket.accept() {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
@@ -134,13 +141,29 @@ impl Listeners {
     }
 }
 
-/// Every address asked for: all of them or none.
-fn places(cli: &Cli, old: &[Listener]) -> anyhow::Result<Vec<Place>> {
+/// The addresses that a name stands for.
+fn look_up(name: &str, cli: &Cli) -> anyhow::Result<Vec<SocketAddr>> {
+    let shown = name.escape_debug();
+    let found = (name, cli.port).to_socket_addrs();
+    let found = found.with_context(|| format!("-b {shown}: looking up the address"))?;
+    let addresses: Vec<_> = found.filter(|a| a.is_ipv4() || !cli.ipv4_only).collect();
+    if addresses.is_empty() {
+        bail!("-b {shown}: no IPv4 address, and -4 allows no other");
+    }
+    Ok(addresses)
+}
+
+/// Every address asked for, all of them or none: these, or any.
+fn places(
+    cli: &Cli,
+    named: Option<Vec<SocketAddr>>,
+    old: &[Listener],
+) -> anyhow::Result<Vec<Place>> {
     let place = |address: SocketAddr| match old.iter().any(|l| l.address == address) {
         true => Ok(Place::Kept(address)),
         false => listen(address).map(Place::New),
     };
-    let Some(name) = &cli.bind else {
+    let Some(named) = named else {
         let v4 = place((Ipv4Addr::UNSPECIFIED, cli.port).into())?;
         if cli.ipv4_only {
             return Ok(vec![v4]);
@@ -156,16 +179,7 @@ fn places(cli: &Cli, old: &[Listener]) -> anyhow::Result<Vec<Place>> {
             Err(e) => Err(e),
         };
     };
-    let shown = name.escape_debug();
-    let addresses: Vec<_> = (name.as_str(), cli.port)
-        .to_socket_addrs()
-        .with_context(|| format!("-b {shown}: looking up the address"))?
-        .filter(|a| a.is_ipv4() || !cli.ipv4_only)
-        .collect();
-    if addresses.is_empty() {
-        bail!("-b {shown}: no IPv4 address, and -4 allows no other");
-    }
-    addresses.into_iter().map(place).collect()
+    named.into_iter().map(place).collect()
 }
 
 /// The sockets of socket activation (sd_listen_fds(3)). They can be had once.
@@ -224,4 +238,28 @@ fn listen(address: SocketAddr) -> anyhow::Result<Listener> {
 /// came.
 pub(crate) fn is_passing(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_at_one_socket_keeps_nobody_from_another() {
+        let poll = mio::Poll::new().unwrap();
+        let registry = poll.registry().try_clone().unwrap();
+        let listeners = Listeners::new(registry, Arc::new(OwnTraffic::new(false)));
+        let both = ["127.0.0.1:0", "127.0.0.2:0"].map(|a| listen(a.parse().unwrap()).unwrap());
+        let [first, second] = [0, 1].map(|i: usize| both[i].address);
+        listeners.lock().extend(both);
+        let connect = |to| std::net::TcpStream::connect(to).unwrap();
+        let _crowd: Vec<_> = (0..8).map(|_| connect(first)).collect();
+        let other = connect(second);
+        let taken: Vec<_> = (0..2).map(|_| listeners.accept().unwrap().1).collect();
+        assert!(taken.contains(&other.local_addr().unwrap()));
+        for _ in 0..7 {
+            listeners.accept().unwrap();
+        }
+        assert_eq!(listeners.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
 }

@@ -125,8 +125,11 @@ fn end_forbidden(shared: &Shared) -> usize {
         session.called.is_some() || allowed.is_none_or(|a| a.allows(session.peer.ip()))
     };
     let may_log_in = |session: &Entry| {
-        let identity = session.seen().identity;
-        identity.is_none_or(|(name, by)| settings.users.allow(&name, by, settings.cli.accounts()))
+        let seen = session.seen();
+        match seen.identity {
+            Some((name, by)) => settings.users.allow(&name, by, settings.cli.accounts()),
+            None => settings.cli.null_auth || !seen.authenticated,
+        }
     };
     let sessions = shared.sessions.list().into_iter().map(|(_, session)| session);
     let forbidden = sessions.filter(|s| !may_connect(s) || !may_log_in(s));

@@ -1,7 +1,7 @@
 //! The daemon from its start to its end.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -13,7 +13,7 @@ use crate::active::Callers;
 use crate::auth::{Doorkeeper, Rights};
 use crate::cli::Cli;
 use crate::config::Config;
-use crate::control::Control;
+use crate::control::{Control, canonical};
 use crate::files::shown;
 use crate::gate::Gate;
 use crate::limits::Limits;
@@ -74,7 +74,7 @@ pub fn run(config: Config, detached: bool) -> anyhow::Result<()> {
     notify::ready();
     let mut events = Events::with_capacity(16);
     while !shared.shutdown.load(SeqCst) {
-        let pause = gate.accept_all();
+        let pause = gate.accept_some();
         let turn = notifier.turn(|| observer.summary());
         let pause = pause.into_iter().chain(turn).min();
         match poll.poll(&mut events, pause) {
@@ -96,7 +96,7 @@ pub fn run(config: Config, detached: bool) -> anyhow::Result<()> {
 pub fn serve_one(config: Config, stream: TcpStream) -> anyhow::Result<()> {
     let (_poll, _waker, shared) = prepare(config)?;
     let peer = stream.peer_addr().context("--inetd: the client's address")?;
-    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let peer = canonical(peer);
     let control = Control::new(stream, peer).context("--inetd: the client's connection")?;
     let signals = Signals::catch().context("catching signals")?;
     give_up_rights(&shared.settings.get().cli, None)?;
@@ -178,7 +178,9 @@ fn enter_sandbox(
     let config = lock(&shared.config);
     let paths = Paths::of(&config, removed);
     let mode = config.cli.sandbox;
-    if config.cli.users.is_some() || config.cli.tls {
+    // A file may bring them with a reload, when it is too late for this.
+    let cli = &config.cli;
+    if cli.tls || cli.accounts() || config.has_files() {
         sandbox::keep_secrets().context("core dumps")?;
     }
     let sandbox = sandbox::enter(mode, &paths)?;

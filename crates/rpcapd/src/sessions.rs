@@ -74,6 +74,8 @@ pub enum Ending {
 pub struct Seen {
     /// Whether the client was accepted.
     pub authenticated: bool,
+    /// Whether all that is left is to let the client read why it ended.
+    pub over: bool,
     /// The name under which it was, and how it proved it, if it has one.
     pub identity: Option<(String, By)>,
     /// The capture that runs.
@@ -103,6 +105,11 @@ impl Entry {
         let mut seen = lock(&self.seen);
         seen.authenticated = true;
         seen.identity = identity;
+    }
+
+    /// Notes that the session is over, but for the client that may still read why.
+    pub fn over(&self) {
+        lock(&self.seen).over = true;
     }
 
     /// Notes which capture runs.
@@ -155,9 +162,9 @@ impl Sessions {
         lock(&self.state).capture_ended(entry, |_| *ledger);
     }
 
-    /// Whether there is room for one more session that a client begins. If there is none, the oldest
-    /// client that was not accepted within `PATIENCE` makes way, so that strangers cannot keep
-    /// others out by connecting.
+    /// Whether there is room for one more session that a client begins. If there is none, one that is
+    /// over or the oldest client that was not accepted within `PATIENCE` makes way, so that strangers
+    /// cannot keep others out by connecting.
     pub fn make_room(&self, limit: usize) -> bool {
         let state = lock(&self.state);
         let mut passive =
@@ -165,13 +172,16 @@ impl Sessions {
         if passive.clone().count() < limit {
             return true;
         }
-        let is_late = |e: &&Arc<Entry>| !e.seen().authenticated && e.began.elapsed() > PATIENCE;
+        let makes_way = |e: &&Arc<Entry>| {
+            let seen = lock(&e.seen);
+            seen.over || !seen.authenticated && e.began.elapsed() > PATIENCE
+        };
         // They are in the order in which they began.
-        let late = passive.find(is_late);
-        if let Some(entry) = late {
+        let found = passive.find(makes_way);
+        if let Some(entry) = found {
             entry.end(Ending::PlaceNeeded);
         }
-        late.is_some()
+        found.is_some()
     }
 
     /// Ends all sessions and waits for them, within bounds.

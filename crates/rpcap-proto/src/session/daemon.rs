@@ -339,6 +339,8 @@ impl DaemonSession {
                 self.error(ErrorCode::WrongMessage, &text);
                 return Some(Next::End(EndReason::WrongMessage(text)));
             }
+            // Each is answered and logged: a stranger gets no more of them than of logins.
+            self.auth_failures += 1;
             return Some(self.refuse(ErrorCode::WrongMessage, text));
         }
         match header.kind {

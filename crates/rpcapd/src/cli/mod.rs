@@ -420,6 +420,9 @@ pub struct Cli {
 /// Bytes of a UDP data connection's send buffer: a ring's worth may come in one go.
 const SEND_BUFFER: u32 = 8 * 1024 * 1024;
 
+/// The largest that there can be: the kernel doubles it and has an `int` for it.
+const SEND_BUFFER_MAX: u32 = i32::MAX as u32 / 2;
+
 impl Cli {
     /// What is logged, where and how.
     ///
@@ -457,6 +460,7 @@ impl Cli {
     /// How packets are sent.
     pub fn transport(&self) -> Options {
         let send_buffer = if self.send_buffer < 16_384 { SEND_BUFFER } else { self.send_buffer };
+        let send_buffer = send_buffer.min(SEND_BUFFER_MAX);
         Options {
             send_buffer: send_buffer as usize,
             blocking: self.blocking_send,

@@ -119,6 +119,8 @@ fn what_the_options_of_the_data_path_mean() {
     let set = options(&["-c", "-1,0", "-e", "-5,1000", "-k", "1000", "-u", "100"]).unwrap();
     assert_eq!((set.threads, set.nice), (Threads::Two(None, Some(0)), (Some(-5), None)));
     assert_eq!((set.queue_packets, set.send_buffer), (1024, 8 << 20));
+    let largest = options(&["-u", "4294967295"]).unwrap().send_buffer;
+    assert_eq!(largest, (i32::MAX / 2) as usize, "twice that is a number of the kernel's");
     assert_eq!(options(&["-c", "0"]).unwrap().threads, Threads::One(Some(0)));
     assert!(options(&["-c", "100000"]).unwrap_err().to_string().contains("core 100000"));
 }

@@ -28,7 +28,8 @@ use crate::transport::{
     TcpSink, Threads, UdpSink, UdpStream, place,
 };
 
-/// How long the end of a capture waits while the client takes nothing.
+/// How long the end of a capture waits while the client takes nothing, besides the time after which
+/// the ring passes its last block on.
 const DRAIN_STALL: Duration = Duration::from_secs(1);
 
 /// How long the end of a capture waits in any case.
@@ -63,6 +64,8 @@ pub struct Plan {
     pub tls: Option<Tls>,
     /// What its datagrams are sealed with, if it has such.
     pub seal: Option<(Secret, Cipher)>,
+    /// How long a packet may wait in the ring.
+    pub latency: Duration,
 }
 
 /// What can be seen of a capture, from any thread.
@@ -119,6 +122,7 @@ pub struct Running {
     /// What can be seen of it.
     pub gauge: Gauge,
     stop: Arc<Stop>,
+    latency: Duration,
     thread: Option<JoinHandle<()>>,
     /// Says something once the thread is done, or nothing if it panicked.
     done: Receiver<()>,
@@ -129,7 +133,8 @@ pub struct Running {
 struct Stop {
     /// Who has not connected by now will not be waited for.
     last_call: AtomicBool,
-    aborted: AtomicBool,
+    /// Shared with what sends datagrams, which a shutdown of its socket would not end.
+    aborted: Arc<AtomicBool>,
     accepting: Option<Arc<Waker>>,
     stream: Mutex<Option<TcpStream>>,
 }
@@ -188,6 +193,7 @@ impl Running {
         let stop = Arc::new(Stop { accepting, ..Stop::default() });
         let framing = matches!(data, DataPath::Datagrams(_)).then_some(plan.framing);
         let (linktype, ring_bytes) = (capture.linktype(), capture.ring_bytes());
+        let latency = plan.latency;
         let (done_tx, done) = mpsc::channel();
         let thread = thread::Builder::new().name("pump".to_owned()).spawn({
             let (counters, stop) = (Arc::clone(&counters), Arc::clone(&stop));
@@ -211,6 +217,7 @@ impl Running {
                 counters,
             },
             stop,
+            latency,
             thread: Some(thread),
             done,
         })
@@ -246,7 +253,9 @@ impl Running {
         let end = Instant::now() + DRAIN_MAX;
         loop {
             let before = self.gauge.counters.counts().sent.packets;
-            let patience = DRAIN_STALL.min(end.saturating_duration_since(Instant::now()));
+            // The kernel looks at its timer once in that time, so it may take twice as long.
+            let stall = DRAIN_STALL + self.latency * 2;
+            let patience = stall.min(end.saturating_duration_since(Instant::now()));
             match self.done.recv_timeout(patience) {
                 Err(RecvTimeoutError::Timeout)
                     if Instant::now() < end
@@ -272,7 +281,7 @@ fn forward(
     let capture = &mut capture;
     let opened = match data {
         DataPath::Datagrams(socket) => match Ready::new(socket, &plan.options) {
-            Ok(ready) => return pump_datagrams(capture, ready, plan, counters),
+            Ok(ready) => return pump_datagrams(capture, ready, plan, counters, stop),
             Err(e) => Err(format!("data connection: {e}")),
         },
         DataPath::Stream(socket) => Ok(socket),
@@ -306,10 +315,11 @@ fn pump_datagrams(
     ready: Ready,
     plan: &Plan,
     counters: &Arc<Counters>,
+    stop: &Stop,
 ) -> Result<(), String> {
     let sink = {
-        let counters = Arc::clone(counters);
-        move || UdpSink::new(ready, counters)
+        let (counters, aborted) = (Arc::clone(counters), Arc::clone(&stop.aborted));
+        move || UdpSink::new(ready, counters, aborted)
     };
     match plan.framing {
         Framing::Messages => {

@@ -33,6 +33,10 @@ use crate::tls::{self, Tls};
 use tracing::field::{DisplayValue, display};
 use zeroize::{Zeroize, Zeroizing};
 
+/// How often the kernel's counts of a capture are taken at least: they have 32 bits, which ten million
+/// packets a second fill in seven minutes.
+const COUNT_EVERY: Duration = Duration::from_secs(60);
+
 /// What all sessions share.
 #[derive(Debug)]
 pub struct Shared {
@@ -78,7 +82,7 @@ pub fn serve(control: Control, terms: Terms, entry: &Entry, shared: &Shared) -> 
         if let Some(allowed) = &terms.settings.cli.allow
             && !allowed.allows(peer.ip())
         {
-            refuse(control);
+            refuse(control, entry);
             return (End::Refused, false);
         }
     }
@@ -95,7 +99,8 @@ pub fn serve(control: Control, terms: Terms, entry: &Entry, shared: &Shared) -> 
     if let End::Session(reason) = &end
         && !matches!(reason, EndReason::Closed { .. } | EndReason::Eof)
     {
-        session.control.linger();
+        entry.over();
+        linger(session.control, entry);
     }
     (end, entry.seen().authenticated)
 }
@@ -107,14 +112,20 @@ fn wall_clock() -> u64 {
 }
 
 /// Tells a client that it may not connect.
-fn refuse(mut control: Control) {
+fn refuse(mut control: Control, entry: &Entry) {
     tracing::warn!(peer = %control.peer, "refused: not on the list of allowed hosts");
     let mut refusal = Vec::new();
     let text = "The host is not in the allowed host list. Connection refused.";
     write_error(&mut refusal, 0, ErrorCode::HostNotAllowed, text);
+    entry.over();
     if control.write_all(&mut refusal).is_ok() {
-        control.linger();
+        linger(control, entry);
     }
+}
+
+/// Lets a client read why its session is over, unless another one needs its place.
+fn linger(control: Control, entry: &Entry) {
+    control.linger(|| entry.ending().is_some());
 }
 
 /// Why a session is over.
@@ -143,6 +154,8 @@ pub enum End {
 /// A capture and what goes with it.
 struct Capturing {
     running: Running,
+    /// When the kernel's counts were taken last.
+    counted: Instant,
     /// The filter that bounds the client's.
     ceiling: Option<Program>,
     _hidden: Hidden,
@@ -281,9 +294,24 @@ impl<'a> Session<'a> {
                     if greeting.is_some_and(|by| Instant::now() >= by) {
                         return Err(io::Error::new(io::ErrorKind::TimedOut, "TLS handshake"));
                     }
-                    self.control.wait(deadline.into_iter().chain(greeting).min())?;
+                    let counting = self.running.as_ref().map(|_| Instant::now() + COUNT_EVERY);
+                    self.control
+                        .wait(deadline.into_iter().chain(greeting).chain(counting).min())?;
+                    self.count();
                 }
             }
+        }
+    }
+
+    /// Has the kernel's counts taken, if it is time: while a capture waits for its client, nobody else
+    /// does.
+    fn count(&mut self) {
+        if let Some(Capturing { running, counted, .. }) = &mut self.running
+            && counted.elapsed() >= COUNT_EVERY
+        {
+            *counted = Instant::now();
+            // An error is told to those who ask.
+            let _ = running.gauge.ledger();
         }
     }
 
@@ -425,6 +453,10 @@ impl<'a> Session<'a> {
                 None => {
                     self.entry.authenticated(None);
                     tracing::info!(%peer, "client accepted without a name");
+                    // As in `accept`.
+                    if !self.shared.settings.get().cli.null_auth {
+                        self.entry.end(Ending::Unwanted);
+                    }
                 }
             },
             Note::AuthRefused(text) => tracing::warn!(%peer, text, "client refused"),

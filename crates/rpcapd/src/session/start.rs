@@ -1,6 +1,7 @@
 //! Opening devices and starting captures.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use rpcap_proto::bpf::Program;
 use rpcap_proto::sealed::{self, Cipher, Secret};
@@ -63,12 +64,13 @@ impl Session<'_> {
             Some(text) => Some(ceiling(&text, self.linktype_of(&kind, &start.device)?)?),
             None => None,
         };
+        let latency = start.read_timeout.min(cli.latency);
         let options = capture::Options {
             backend: cli.backend.into(),
             snaplen,
             promisc: start.promisc,
             ring_bytes: usize::try_from(cli.buffer).unwrap_or(usize::MAX),
-            block_timeout: start.read_timeout.min(cli.latency),
+            block_timeout: latency,
             direction: match start.direction {
                 Direction::Both => capture::Direction::Both,
                 Direction::In => capture::Direction::In,
@@ -149,8 +151,17 @@ impl Session<'_> {
         }
         let limits = Arc::clone(&self.shared.limits);
         let tls = self.terms.tls().filter(|_| encrypted).cloned();
-        let plan =
-            Plan { sampling: start.sampling, time, framing, options, limits, overhead, tls, seal };
+        let plan = Plan {
+            sampling: start.sampling,
+            time,
+            framing,
+            options,
+            limits,
+            overhead,
+            tls,
+            seal,
+            latency,
+        };
         self.asked = Ledger::default();
         let running = Running::start(&start.device, capture, data, plan, tell)
             .map_err(|e| format!("starting the capture's thread: {e}"))?;
@@ -159,6 +170,7 @@ impl Session<'_> {
         self.entry.capturing(running.gauge.clone());
         self.running = Some(Capturing {
             running,
+            counted: Instant::now(),
             ceiling,
             _hidden: hidden,
             _watched: watched,

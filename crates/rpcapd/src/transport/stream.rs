@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 
 use rpcap_proto::batch::Batch;
+use rpcap_proto::wire::{PacketMessage, SNAPLEN_MAX};
 #[cfg(unix)]
 use socket2::SockRef;
 
@@ -51,14 +52,38 @@ impl TcpSink {
     }
 }
 
+/// Writes all of it; `sent` are the bytes that the system has taken, in any case.
+fn write_all(socket: &mut TcpStream, bytes: &[u8], sent: &mut usize) -> io::Result<()> {
+    while *sent < bytes.len() {
+        match socket.write(&bytes[*sent..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => *sent += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// The packets that are complete in the beginning of a batch, and their bytes.
+fn whole_packets(bytes: &[u8]) -> (u64, u64) {
+    let (mut packets, mut rest) = (0, bytes);
+    while let Ok(Some(message)) = PacketMessage::read(rest, SNAPLEN_MAX) {
+        packets += 1;
+        rest = &rest[message.size..];
+    }
+    (packets, (bytes.len() - rest.len()) as u64)
+}
+
 impl Sink for TcpSink {
     fn send(&mut self, batch: &mut Batch) {
         if batch.is_empty() {
             return;
         }
+        let mut sent = 0;
         let result = match self.failure {
             None => match &mut self.wire {
-                Wire::Plain(socket) => socket.write_all(batch.bytes()),
+                Wire::Plain(socket) => write_all(socket, batch.bytes(), &mut sent),
                 Wire::Encrypted(stream) => stream.write_all(batch.bytes()),
             },
             Some(_) => Err(io::ErrorKind::NotConnected.into()),
@@ -69,7 +94,11 @@ impl Sink for TcpSink {
                 self.sent.bytes += batch.len() as u64;
             }
             Err(e) => {
-                self.sent.closed += batch.packets();
+                // What the system has taken is on its way, also after the end of a capture.
+                let (packets, bytes) = whole_packets(&batch.bytes()[..sent]);
+                self.sent.packets += packets;
+                self.sent.bytes += bytes;
+                self.sent.closed += batch.packets() - packets;
                 self.failure.get_or_insert(e);
             }
         }
@@ -145,6 +174,44 @@ mod tests {
             rest = &rest[message.size..];
         }
         assert!(rest.is_empty());
+    }
+
+    /// What the peer of a write that was cut off reads to the end is what was counted.
+    #[test]
+    fn packets_on_their_way_when_a_capture_is_aborted_count_as_sent() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let guard = socket.try_clone().unwrap();
+        let counters = Arc::new(Counters::default());
+        let (mut stream, mut sink) =
+            (Stream::default(), TcpSink::new(socket, Arc::clone(&counters)));
+        let aborting = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            guard.shutdown(Shutdown::Both).unwrap();
+        });
+        // Until nothing more fits, and then the shutdown comes.
+        let mut npkt = 0;
+        while sink.failure().is_none() {
+            while !stream.is_full(1000) {
+                npkt += 1;
+                let header =
+                    PacketHeader { caplen: 1000, len: 1000, npkt, ..PacketHeader::default() };
+                stream.push(header, &[7; 1000], &mut Taken::default());
+            }
+            sink.send(stream.batch());
+        }
+        sink.finish();
+        aborting.join().unwrap();
+        drop(sink);
+        let mut bytes = Vec::new();
+        // It ends with the end, or with a reset after what was sent.
+        let _ = peer.read_to_end(&mut bytes);
+        let sent = counters.counts().sent;
+        let (packets, whole) = whole_packets(&bytes);
+        assert_eq!((sent.packets, sent.bytes), (packets, whole));
+        assert_eq!(sent.packets + sent.closed, u64::from(npkt));
+        assert!(sent.closed > 0);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Connection and framing.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -73,8 +75,8 @@ fn d1_001_requests_before_auth_buy_no_time() {
         }
         assert_eq!((message.kind, message.value), (m::ERROR, 16));
         refusals += 1;
-        // The pace of the peer.
-        thread::sleep(Duration::from_millis(20));
+        // The pace of the peer: not as often as would end it by itself.
+        thread::sleep(Duration::from_millis(150));
     }
     assert!(refusals > 1);
     about_a_second(since);
@@ -248,6 +250,52 @@ fn d1_008_places_are_given_up_for_others() {
     drop((accepted, newcomers));
     eventually("places are free", || daemon.threads() <= 3);
     daemon.finish();
+}
+
+/// Those who may not connect hold no place either, however long they leave their connections open.
+#[test]
+fn d1_008_who_is_not_allowed_keeps_nobody_out() {
+    let daemon = Daemon::with_args(&["--max-sessions", "8", "-l", "127.0.0.1"]);
+    let stranger = IpAddr::from([127, 0, 0, 2]);
+    let since = Instant::now();
+    let mut strangers = Vec::new();
+    while since.elapsed() < Duration::from_secs(3) {
+        let from = strangers.len();
+        strangers.extend((0..8).map(|_| Peer::from(stranger, daemon.address)));
+        for stranger in &mut strangers[from..] {
+            // It is told, or there is no place even for that.
+            assert!(stranger.next().unwrap().is_none_or(|said| said.value == 10));
+        }
+        Peer::accepted(&daemon);
+    }
+    assert!(strangers.len() > 8, "{}", strangers.len());
+    drop(strangers);
+    daemon.finish();
+}
+
+/// Neither does who connects without end keep the daemon from its own.
+#[test]
+fn d1_008_the_end_is_heeded_during_a_flood() {
+    let daemon = Daemon::with_args(&["--max-sessions", "64"]).guest(None);
+    let (address, flooding) = (daemon.address, Arc::new(AtomicBool::new(true)));
+    let floods: Vec<_> = (0..4)
+        .map(|_| {
+            let flooding = Arc::clone(&flooding);
+            thread::spawn(move || {
+                while flooding.load(Relaxed) {
+                    // It fails once nobody listens.
+                    drop(TcpStream::connect(address));
+                }
+            })
+        })
+        .collect();
+    daemon.logged("session started");
+    thread::sleep(Duration::from_millis(500));
+    daemon.finish();
+    flooding.store(false, Relaxed);
+    for flood in floods {
+        flood.join().unwrap();
+    }
 }
 
 #[test]

@@ -147,6 +147,19 @@ fn d3_048_auth_twice() {
 }
 
 #[test]
+fn d3_049_no_end_of_requests_before_auth() {
+    let daemon = Daemon::start();
+    let mut peer = Peer::connect(&daemon);
+    for _ in 0..10 {
+        peer.send(&m::msg(m::STATS, &[]));
+        peer.error(16);
+    }
+    peer.end();
+    daemon.logged_once("session ended: too many failed authentications");
+    daemon.finish();
+}
+
+#[test]
 fn d3_049_requests_before_auth() {
     let daemon = Daemon::start();
     let mut peer = Peer::connect(&daemon);

@@ -117,6 +117,24 @@ fn d9_119_only_yes_lets_clients_in_without_a_password() {
     daemon.finish();
 }
 
+#[test]
+fn d9_119_who_came_without_a_password_goes_when_it_is_asked_for() {
+    let file = File::new("c.toml", "null-auth = true\n");
+    let daemon = file.daemon(false).guest(None);
+    let mut nameless = Peer::accepted(&daemon);
+    let mut late = Peer::connect(&daemon);
+    daemon.logged_nth(2, "session started");
+    file.write("null-auth = false\n");
+    assert!(daemon.reload(1, true).contains("sessions ended: 1"));
+    nameless.end();
+    // Its session began when nobody had to have a password.
+    late.send(&m::auth());
+    late.authenticated();
+    late.end();
+    daemon.logged_times(2, "session ended: no longer wanted");
+    daemon.finish();
+}
+
 /// A collector on a port of its own, and the daemon that calls it.
 fn called(more: &str) -> (TcpListener, File, Daemon) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -10,6 +10,7 @@ mod windows;
 use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rpcap_proto::batch::{Batch, Datagram};
@@ -57,6 +58,8 @@ enum Failure {
         allow(dead_code, reason = "each send has one datagram there")
     )]
     NoSegmentation,
+    /// The capture was ended.
+    Closed,
     Other,
 }
 
@@ -80,6 +83,8 @@ pub struct UdpSink {
     socket: Socket,
     calls: Calls,
     counters: Arc<Counters>,
+    /// Nothing more is to be sent.
+    aborted: Arc<AtomicBool>,
     sent: Sent,
     way: Way,
     fragments: bool,
@@ -91,8 +96,8 @@ pub struct UdpSink {
 }
 
 impl UdpSink {
-    /// Sends on the thread that it is made on.
-    pub fn new(ready: Ready, counters: Arc<Counters>) -> Self {
+    /// Sends on the thread that it is made on, until it is `aborted`.
+    pub fn new(ready: Ready, counters: Arc<Counters>, aborted: Arc<AtomicBool>) -> Self {
         let Ready { socket, fragments } = ready;
         // What is to be sent in fragments cannot be a segment.
         let segmentation = socket.has_segmentation() && !fragments;
@@ -101,6 +106,7 @@ impl UdpSink {
             socket,
             calls: Calls::new(),
             counters,
+            aborted,
             sent: Sent::default(),
             fragments,
             looked: Instant::now(),
@@ -242,7 +248,11 @@ impl Sink for UdpSink {
         let mut cause = Failure::Other;
         let mut next = 0;
         while next < batch.datagrams() {
-            let (done, failure) = match self.send_from(batch, next) {
+            let result = match self.aborted.load(Relaxed) {
+                false => self.send_from(batch, next),
+                true => Err(Failure::Closed),
+            };
+            let (done, failure) = match result {
                 Ok(datagrams) => (datagrams.max(1), None),
                 Err(failure) => (1, Some(failure)),
             };
@@ -261,6 +271,7 @@ impl Sink for UdpSink {
                     Failure::Unreachable => &mut self.sent.unreachable,
                     Failure::NoRoom => &mut self.sent.no_buffers,
                     Failure::TooLarge => &mut self.sent.too_large,
+                    Failure::Closed => &mut self.sent.closed,
                     Failure::NoSegmentation | Failure::Other => &mut self.sent.refused,
                 } += lost;
             }

@@ -21,6 +21,7 @@ struct Sending {
     sink: UdpSink,
     peer: UdpSocket,
     counters: Arc<Counters>,
+    aborted: Arc<AtomicBool>,
 }
 
 fn pair() -> Sending {
@@ -31,8 +32,9 @@ fn pair() -> Sending {
     socket.connect(peer.local_addr().unwrap()).unwrap();
     let counters = Arc::new(Counters::default());
     let ready = Ready::new(socket, &options()).unwrap();
-    let sink = UdpSink::new(ready, Arc::clone(&counters));
-    Sending { sink, peer, counters }
+    let aborted = Arc::default();
+    let sink = UdpSink::new(ready, Arc::clone(&counters), Arc::clone(&aborted));
+    Sending { sink, peer, counters, aborted }
 }
 
 fn push(framer: &mut impl Framer, npkt: u32, size: usize) {
@@ -47,7 +49,7 @@ fn batch(framer: &mut impl Framer) -> Batch {
 
 #[test]
 fn one_message_in_each_datagram() {
-    let Sending { mut sink, peer, counters } = pair();
+    let Sending { mut sink, peer, counters, .. } = pair();
     let sizes = [0usize, 60, 60, 60, 50, 1514, 9000, 65_479];
     let mut messages = Messages::new(false);
     messages.limit(sink.datagram_limit());
@@ -68,7 +70,7 @@ fn one_message_in_each_datagram() {
 
 /// Sends packets of these sizes as udpstr and unpacks them again.
 fn there_and_back(segmentation: bool, sizes: &[usize]) {
-    let Sending { mut sink, peer, counters } = pair();
+    let Sending { mut sink, peer, counters, .. } = pair();
     sink.way.segmentation &= segmentation;
     let mut framer = UdpStream::new(1472).unwrap();
     for (i, size) in sizes.iter().enumerate() {
@@ -105,7 +107,7 @@ fn udpstr_in_runs_of_every_shape() {
 
 #[test]
 fn d7_099_an_unreachable_port_is_counted_and_does_not_spin() {
-    let Sending { mut sink, peer, counters } = pair();
+    let Sending { mut sink, peer, counters, .. } = pair();
     drop(peer);
     let mut messages = Messages::new(false);
     for npkt in 1..=1000 {
@@ -119,7 +121,7 @@ fn d7_099_an_unreachable_port_is_counted_and_does_not_spin() {
 
 #[test]
 fn a_datagram_that_the_path_does_not_take_is_counted_and_shrinks_the_limit() {
-    let Sending { mut sink, peer, counters } = pair();
+    let Sending { mut sink, peer, counters, .. } = pair();
     let mut datagrams = Batch::default();
     for size in [70_000, 60] {
         datagrams.extend(&vec![7; size]);
@@ -130,6 +132,29 @@ fn a_datagram_that_the_path_does_not_take_is_counted_and_shrinks_the_limit() {
     assert_eq!((sent.too_large, sent.packets, sent.datagrams), (3, 3, 1));
     assert!(sink.datagram_limit() <= PAYLOAD_MAX);
     assert_eq!(peer.recv(&mut [0; 100]).unwrap(), 60);
+}
+
+#[test]
+fn what_waits_when_a_capture_is_aborted_is_counted_and_not_sent() {
+    let Sending { mut sink, peer, counters, aborted } = pair();
+    let mut framer = UdpStream::new(1472).unwrap();
+    let mut npkt = 0;
+    let mut send = |sink: &mut UdpSink| {
+        for _ in 0..100 {
+            npkt += 1;
+            push(&mut framer, npkt, 1000);
+        }
+        sink.send(&mut batch(&mut framer));
+        counters.counts().sent
+    };
+    let before = send(&mut sink);
+    assert_eq!((before.packets, before.closed), (100, 0));
+    aborted.store(true, Relaxed);
+    let after = send(&mut sink);
+    assert_eq!((after.packets, after.closed), (100, 100));
+    peer.set_nonblocking(true).unwrap();
+    let datagrams = std::iter::from_fn(|| peer.recv(&mut [0; 2000]).ok()).count() as u64;
+    assert_eq!(datagrams, before.datagrams);
 }
 
 #[test]
