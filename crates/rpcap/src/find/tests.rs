@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::merge::{Options, merge};
+use super::window::{Behind, Window};
 use super::*;
 use crate::file::rotate::{Rotating, Rotation};
 use crate::file::{Format, Meta, Record, Summary, Writer};
@@ -232,4 +233,22 @@ fn capture_has_libpcap() -> bool {
     let has = crate::filter::from_text("ip", 1, 100).is_ok();
     assert!(has || std::env::var_os("RPCAP_REQUIRE_ALL").is_none_or(|all| all != "1"));
     has
+}
+
+#[test]
+fn statistics_behind_a_packet_are_held_within_the_same_bytes() {
+    let mut kept = Kept { names: vec!["a".into()], ..Kept::default() };
+    let mut window = Window::new(SECOND, u64::MAX);
+    let mut behind = Behind { window: &mut window, target: &mut kept };
+    let packet = Copied { time: BEGIN, len: 60, data: &[7; 60], options: (&[], false) };
+    behind.packet(0, &packet).unwrap();
+    // 32 bytes in memory each, although there is nothing in them.
+    let options = vec![(1, Vec::new()); 10_000];
+    let statistics = Statistics { interface: 0, time: BEGIN, options };
+    for _ in 0..300 {
+        behind.statistics(0, &statistics).unwrap();
+    }
+    let held = (300 - kept.statistics) * 320_000;
+    assert!(held <= 64 << 20, "{held}");
+    assert_eq!(kept.packets.len(), 1);
 }

@@ -16,6 +16,10 @@ const CLOCK: &str = "clock-offset-ns=";
 /// What that becomes once timestamps were corrected by it, lest that is done again.
 const CORRECTED: &str = "clock-corrected-ns=";
 
+/// Most options of statistics: seven are defined, beside comments. An empty one has four bytes in a file, and eight
+/// times as many in memory.
+const STATISTICS_OPTIONS: usize = 1024;
+
 /// Options of a block: code and value, little-endian.
 pub(crate) type Options = Vec<(u16, Vec<u8>)>;
 
@@ -129,7 +133,7 @@ impl Statistics {
     pub(super) fn parse(order: Order, body: &[u8], interface: usize, clock: Clock) -> Option<Self> {
         let time = clock.nanoseconds(order.timestamp(body, 4)?);
         let mut options = Options::new();
-        for (code, value) in Raw::new(order, body.get(12..)?) {
+        for (code, value) in Raw::new(order, body.get(12..)?).take(STATISTICS_OPTIONS) {
             let value = match code {
                 2 | 3 => {
                     let Some(ticks) = order.timestamp(value, 0) else { continue };
@@ -141,6 +145,12 @@ impl Statistics {
             options.push((code, value));
         }
         Some(Self { interface, time, options })
+    }
+
+    /// Bytes of memory that its options take.
+    pub(crate) fn memory(&self) -> usize {
+        let option = size_of::<(u16, Vec<u8>)>();
+        self.options.iter().map(|(_, value)| option + value.len()).sum()
     }
 
     /// The statistics as a block of the interface with this number.

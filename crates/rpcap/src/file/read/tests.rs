@@ -367,3 +367,21 @@ fn clocks_are_found_before_the_end_is_read() {
     let reader = Reader::open(&path, Settings::default()).unwrap();
     assert_eq!(reader.clock_offset(0), Some(-77));
 }
+
+#[test]
+fn statistics_have_no_more_options_than_anybody_needs() {
+    let empty: Vec<u8> = [1, 0, 0, 0].repeat(100_000);
+    let statistics = block(false, 5, &[&w(0), &w(0), &w(0), &|_| empty.clone()]);
+    let bytes = [section(false), statistics].concat();
+    let mut reader = Reader::of_bytes(bytes).unwrap();
+    loop {
+        match reader.advance().unwrap() {
+            Some(Event::Statistics(statistics)) => {
+                assert!(statistics.options.len() <= 1024, "{}", statistics.options.len());
+                return;
+            }
+            Some(Event::Packet) => {}
+            None => panic!("no statistics"),
+        }
+    }
+}
