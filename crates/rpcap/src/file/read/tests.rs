@@ -385,3 +385,25 @@ fn statistics_have_no_more_options_than_anybody_needs() {
         }
     }
 }
+
+#[test]
+fn statistics_of_many_interfaces_are_looked_through_once() {
+    use crate::clock::Offset;
+    use crate::file::rotate::{Rotating, Rotation};
+    let place = Place::new("many");
+    let mut writer =
+        Rotating::new(&place.0, "a", Rotation::default(), std::time::SystemTime::UNIX_EPOCH);
+    // Through those of all for each of them took most of a minute here.
+    for nanos in 0..8000 {
+        let meta = Meta { linktype: 1, interface: nanos.to_string(), ..Meta::default() };
+        let source = writer.add(&meta).unwrap();
+        writer.write(source, &record(5, b"abc", 0));
+        let clock = Some(Offset { nanos, error: 5 });
+        writer.summarise(source, Summary { clock, ..Summary::default() });
+    }
+    writer.finish();
+    let path = fs::read_dir(&place.0).unwrap().next().unwrap().unwrap().path();
+    let reader = Reader::open(&path, Settings::default()).unwrap();
+    assert_eq!(reader.clock_offsets(), Some((0, 7999)));
+    assert_eq!((reader.clock_offset(77), reader.clock_offset(8000)), (Some(77), None));
+}
