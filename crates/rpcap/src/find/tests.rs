@@ -5,6 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::merge::{Options, merge};
 use super::window::{Behind, Window};
 use super::*;
+use crate::clock::Offset;
+use crate::file::copy::Copier;
 use crate::file::rotate::{Rotating, Rotation};
 use crate::file::{Format, Meta, Record, Summary, Writer};
 
@@ -251,4 +253,36 @@ fn statistics_behind_a_packet_are_held_within_the_same_bytes() {
     let held = (300 - kept.statistics) * 320_000;
     assert!(held <= 64 << 20, "{held}");
     assert_eq!(kept.packets.len(), 1);
+}
+
+#[test]
+fn a_copy_tells_the_clock_until_timestamps_are_corrected() {
+    let place = Place::new("copy");
+    let file = place.0.join("a.pcapng");
+    let meta = Meta { linktype: 1, interface: "a".into(), ..Meta::default() };
+    let mut writer = Writer::new(Vec::new(), Format::Pcapng, &meta).unwrap();
+    writer.write(&record(BEGIN)).unwrap();
+    // Datagrams: only the end tells.
+    let clock = Some(Offset { nanos: -2_000_000_000, error: 5 });
+    let summary = Summary { clock, ..Summary::default() };
+    fs::write(&file, writer.finish(&summary).unwrap()).unwrap();
+    let copy = |from: &Path, name: &str, correct| {
+        let mut copier = Copier::new(Vec::new(), Format::Pcapng).unwrap();
+        let (options, note) =
+            (Options { correct, ..OPTIONS }, &mut |note: Note<'_>| panic!("{note:?}"));
+        merge(&[from.to_owned()], options, &mut Selection::default(), &mut copier, note).unwrap();
+        let path = place.0.join(name);
+        fs::write(&path, copier.into_inner().unwrap()).unwrap();
+        path
+    };
+    let plain = copy(&file, "plain.pcapng", false);
+    let corrected = copy(&plain, "corrected.pcapng", true);
+    let again = copy(&corrected, "again.pcapng", true);
+    assert_eq!(fs::read(&corrected).unwrap(), fs::read(&again).unwrap());
+    for (path, offset) in [(&file, clock), (&plain, clock), (&corrected, None), (&again, None)] {
+        let reader = Reader::open(path, Settings::default()).unwrap();
+        assert_eq!(reader.clock_offset(0), offset.map(|o| o.nanos), "{path:?}");
+        let (kept, _) = merged(std::slice::from_ref(path), OPTIONS, &mut Selection::default());
+        assert_eq!(kept.packets, [("a".to_owned(), BEGIN + 2 * SECOND)], "{path:?}");
+    }
 }

@@ -86,9 +86,7 @@ impl Interface {
     /// The same interface, once its timestamps were corrected by this.
     pub(crate) fn corrected(&self, offset: i64) -> Self {
         let mut corrected = self.clone();
-        corrected
-            .options
-            .retain(|(code, value)| *code != COMMENT || !value.starts_with(CLOCK.as_bytes()));
+        corrected.options.retain(|option| !is_clock(option));
         corrected.options.push((COMMENT, format!("{CORRECTED}{offset}").into_bytes()));
         corrected
     }
@@ -109,6 +107,11 @@ impl Interface {
         block.option(RESOLUTION, &[9]);
         block.finish()
     }
+}
+
+/// Whether it is a comment about the sender's clock.
+fn is_clock((code, value): &(u16, Vec<u8>)) -> bool {
+    *code == COMMENT && value.starts_with(CLOCK.as_bytes())
 }
 
 /// What a comment says of the sender's clock.
@@ -153,6 +156,13 @@ impl Statistics {
         self.options.iter().map(|(_, value)| option + value.len()).sum()
     }
 
+    /// The same statistics, once the interface's timestamps were corrected.
+    pub(crate) fn corrected(&self) -> Self {
+        let mut corrected = self.clone();
+        corrected.options.retain(|option| !is_clock(option));
+        corrected
+    }
+
     /// The statistics as a block of the interface with this number.
     pub(crate) fn block(&self, interface: u32) -> Vec<u8> {
         let mut block = Block::new(5);
@@ -160,7 +170,6 @@ impl Statistics {
         block.timestamp(self.time);
         for (code, value) in &self.options {
             match *code {
-                COMMENT if value.starts_with(CLOCK.as_bytes()) => {}
                 COMMENT => block.text(COMMENT, &[], &String::from_utf8_lossy(value)),
                 code => block.option(code, value),
             }
