@@ -31,6 +31,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub use self::error::ReadError;
+pub(crate) use self::input::finished;
 pub(crate) use self::interface::packet_options;
 pub use self::interface::{Interface, Statistics};
 

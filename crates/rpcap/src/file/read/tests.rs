@@ -407,3 +407,26 @@ fn statistics_of_many_interfaces_are_looked_through_once() {
     assert_eq!(reader.clock_offsets(), Some((0, 7999)));
     assert_eq!((reader.clock_offset(77), reader.clock_offset(8000)), (Some(77), None));
 }
+
+#[test]
+fn a_file_that_gets_its_name_is_read_on() {
+    let place = Place::new("part");
+    let (part, path) = (place.0.join("a.pcapng.part"), place.0.join("a.pcapng"));
+    let meta = Meta { linktype: 1, ..Meta::default() };
+    let mut writer = Writer::new(Vec::new(), Format::Pcapng, &meta).unwrap();
+    for time in 0..100 {
+        writer.write(&record(time, b"abc", 0)).unwrap();
+    }
+    fs::write(&part, writer.finish(&Summary::default()).unwrap()).unwrap();
+    let settings = Settings { buffer: 64, reopen: true, ..Settings::default() };
+    let mut reader = Reader::open(&part, settings).unwrap();
+    assert_eq!(reader.advance().unwrap(), Some(Event::Packet));
+    fs::rename(&part, &path).unwrap();
+    let (seen, result) = all(&mut reader);
+    result.unwrap();
+    assert_eq!(seen.len(), 99);
+    // A file that is gone is an error.
+    let mut reader = Reader::open(&path, settings).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(all(&mut reader).1, Err(ReadError::Io { .. })));
+}
