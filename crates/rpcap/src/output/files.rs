@@ -152,7 +152,10 @@ impl Files {
                 }
                 Event::Leftover(path) => {
                     let path = path.display();
-                    journal.info(&format!("{path}: left by an earlier run, not finished"));
+                    journal.info(&format!(
+                        "{path}: not finished; left by an earlier run, or by an output that was \
+                         changed and has not ended yet"
+                    ));
                 }
             }
         }
