@@ -297,9 +297,14 @@ impl Reader {
 
     /// How far the clock of an interface was ahead: as it says itself, or its statistics at the end of the file.
     pub fn clock_offset(&self, interface: usize) -> Option<i64> {
-        // What was measured last was measured best.
-        let measured = self.measured.get(&interface).copied();
-        measured.or_else(|| self.interfaces.get(interface)?.clock_offset())
+        let described = || self.interfaces.get(interface)?.clock_offset();
+        let measured = || self.measured.get(&interface).copied();
+        // What was measured last was measured best. But the end of a file is of its last section, and only one with
+        // an index is known to have no other.
+        match self.index {
+            Some(_) => measured().or_else(described),
+            None => described().or_else(measured),
+        }
     }
 
     /// The smallest and the largest of these offsets, of the interfaces that are known by now.
@@ -405,6 +410,10 @@ impl Reader {
                     let version = self.order.u16(self.input.slice(body.clone()), 4);
                     if version != Some(1) {
                         return self.faulty(&body, "a version of pcapng that is not 1");
+                    }
+                    if !self.interfaces.is_empty() {
+                        // The end is of this section, or of a later one.
+                        self.measured.clear();
                     }
                     self.base = self.interfaces.len();
                 }
