@@ -100,7 +100,7 @@ impl Interface {
         for (code, value) in &self.options {
             match code {
                 // Text, which may be a stranger's.
-                1..=3 | 12 | 13 | 15 => block.text(*code, &[], &String::from_utf8_lossy(value)),
+                1..=3 | 12 | 15 => block.text(*code, &[], &String::from_utf8_lossy(value)),
                 _ => block.option(*code, value),
             }
         }
@@ -338,5 +338,15 @@ mod tests {
         assert_eq!(corrected.clock_offset(), None);
         let expected = [comment("of web1"), comment("clock-corrected-ns=-1234567")];
         assert_eq!(corrected.options, expected);
+    }
+
+    #[test]
+    fn options_that_are_numbers_are_copied_as_they_are() {
+        // if_fcslen, if_os
+        let options = vec![(13, vec![0]), (13, vec![0xff]), (12, b"Linux".to_vec())];
+        let interface = Interface { linktype: 1, options, ..Interface::default() };
+        let block = interface.block();
+        let read = Interface::parse(Order::Little, &block[8..block.len() - 4]).unwrap();
+        assert_eq!(read.options, interface.options);
     }
 }
