@@ -11,7 +11,7 @@ pub fn harmless(bytes: &[u8]) -> String {
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
-                '\\' | '\'' | '"' => text.push(c),
+                c if !is_harmful(c) => text.push(c),
                 c if is_format(c) => text.extend(c.escape_unicode()),
                 c => text.extend(c.escape_debug()),
             }
@@ -21,6 +21,29 @@ pub fn harmless(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// JSON that means the same and can be shown on a terminal: what [`harmless`] escapes is escaped in strings, the only
+/// place where it can stand. Line breaks between values stay.
+pub fn harmless_json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            c if c != '\n' && is_harmful(c) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    text.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+/// Characters that are not shown as they are.
+fn is_harmful(c: char) -> bool {
+    let plain = matches!(c, '\\' | '\'' | '"');
+    !plain && (is_format(c) || c.escape_debug().len() > 1)
 }
 
 /// Characters that are not seen but change what is: marks and overrides of direction, joiners.
@@ -61,6 +84,16 @@ mod tests {
         assert_eq!(harmless(b"a\x1b[2J\n\xff"), "a\\u{1b}[2J\\n\\xff");
         assert_eq!(harmless("a\u{202e}b".as_bytes()), "a\\u{202e}b");
         assert_eq!(harmless("Büro".as_bytes()), "Büro");
+    }
+
+    #[test]
+    fn json_keeps_its_meaning() {
+        let name = "e\u{9b}2J\u{7f}\u{202e}\u{e0001}\"\\\n\t\u{301}ü'";
+        let json = format!("[\n  {}\n]", serde_json::to_string(name).unwrap());
+        let text = harmless_json(&json);
+        let escaped = r#""e\u009b2J\u007f\u202e\udb40\udc01\"\\\n\t\u0301ü'""#;
+        assert_eq!(text, format!("[\n  {escaped}\n]"));
+        assert_eq!(serde_json::from_str::<[String; 1]>(&text).unwrap(), [name]);
     }
 
     #[test]

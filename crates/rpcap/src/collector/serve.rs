@@ -10,6 +10,8 @@ use tokio::net::TcpListener;
 use super::metrics;
 use super::shared::Shared;
 use super::status::Status;
+#[cfg(unix)]
+use crate::text::harmless_json;
 
 /// How long a reader may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -30,9 +32,10 @@ pub fn status(path: &std::path::Path, shared: Arc<Shared>) -> io::Result<()> {
             };
             let shared = Arc::clone(&shared);
             tokio::spawn(async move {
-                let mut text = serde_json::to_vec(&Status::of(&shared)).unwrap_or_default();
-                text.push(b'\n');
-                let _ = tokio::time::timeout(DEADLINE, stream.write_all(&text)).await;
+                // Who asks is often a person with socat.
+                let text = serde_json::to_string(&Status::of(&shared)).unwrap_or_default();
+                let text = harmless_json(&text) + "\n";
+                let _ = tokio::time::timeout(DEADLINE, stream.write_all(text.as_bytes())).await;
             });
         }
     });
@@ -111,4 +114,38 @@ pub(super) async fn head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Ve
         }
     }
     Ok(head)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::collector::{Collector, Options};
+    use crate::journal::Journal;
+
+    #[tokio::test]
+    async fn the_status_is_harmless_on_a_terminal() {
+        let place = std::env::temp_dir().join(format!("rpcap-status-{}", std::process::id()));
+        std::fs::create_dir_all(&place).unwrap();
+        let (policy, socket) = (place.join("policy.toml"), place.join("socket"));
+        std::fs::write(&policy, "[output.x]\ndirectory = \"x\"\n[[agent]]\n").unwrap();
+        let options = Options {
+            policy,
+            listeners: Vec::new(),
+            data: ([127, 0, 0, 1], 0).into(),
+            receivers: 1,
+            max_agents: 10,
+            deadline: Duration::from_secs(1),
+        };
+        let collector = Collector::new(options, Arc::new(Journal::default())).await.unwrap();
+        let shared = collector.shared();
+        let peer = ([192, 0, 2, 1], 1).into();
+        let _claim = shared.registry.claim(peer, "host", &["eth\u{9b}2J"]).await.unwrap();
+        status(&socket, Arc::clone(&shared)).unwrap();
+        let mut stream = tokio::net::UnixStream::connect(&socket).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let _ = std::fs::remove_dir_all(&place);
+        assert!(text.contains(r#""interface":"eth\u009b2J""#), "{text}");
+        assert!(text.ends_with("}\n"), "{text}");
+    }
 }

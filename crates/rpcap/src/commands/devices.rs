@@ -2,7 +2,7 @@ use std::io::{self, Write};
 
 use capture::devices::Flags;
 use rpcap::client::Client;
-use rpcap::text::harmless;
+use rpcap::text::{harmless, harmless_json};
 use rpcap_proto::wire::{Device, SockAddr};
 use serde::Serialize;
 
@@ -106,7 +106,7 @@ fn json(devices: &[Device]) -> anyhow::Result<String> {
                 .collect(),
         })
         .collect();
-    Ok(serde_json::to_string_pretty(&rows)? + "\n")
+    Ok(harmless_json(&serde_json::to_string_pretty(&rows)?) + "\n")
 }
 
 fn state(flags: u32) -> String {
@@ -137,5 +137,20 @@ fn address(address: &SockAddr) -> String {
                 addr.iter().take((*len).into()).map(|b| format!("{b:02x}")).collect();
             bytes.join(":")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_harmless_on_a_terminal_and_says_the_same() {
+        let name = "e\u{9b}2J\u{7f}\u{202e}\"\\\n0";
+        let device = Device { name: name.into(), ..Device::default() };
+        let text = json(&[device]).unwrap();
+        assert!(text.contains(r#""name": "e\u009b2J\u007f\u202e\"\\\n0","#), "{text}");
+        let rows: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(rows[0]["name"], name);
     }
 }

@@ -39,7 +39,7 @@ impl fmt::Display for Loss {
     }
 }
 
-/// Notices what is missing between the packets of a capture, which are numbered from 1.
+/// Notices what is missing between the packets of a capture, which are numbered from 1, modulo 2³².
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Losses {
     /// The number of the newest packet.
@@ -65,9 +65,12 @@ impl Losses {
     /// found the queue full; it is asked only if something is missing.
     #[inline]
     pub fn before(&mut self, number: u32, queue: impl FnOnce() -> u64) -> Option<Loss> {
-        let missing = number.saturating_sub(self.number).saturating_sub(1);
-        // One that comes late was told as lost.
-        self.number = self.number.max(number);
+        // The nearer way round the circle. One that comes late was told as lost.
+        let ahead = number.wrapping_sub(self.number).cast_signed();
+        let missing = ahead.saturating_sub(1).max(0).unsigned_abs();
+        if ahead > 0 {
+            self.number = number;
+        }
         match missing > 0 || self.kernel > 0 {
             true => self.tell(missing.into(), queue()),
             false => None,
@@ -113,5 +116,15 @@ mod tests {
         assert_eq!(Losses::default().before(4, || 0).map(|l| l.total()), Some(3));
         // A packet without a number tells nothing.
         assert_eq!(Losses::default().before(0, || 0), None);
+    }
+
+    #[test]
+    fn numbers_have_32_bits() {
+        let mut losses = Losses { number: u32::MAX - 1, ..Losses::default() };
+        assert_eq!(losses.before(u32::MAX, || 0), None);
+        assert_eq!(losses.before(2, || 0).map(|l| l.total()), Some(2));
+        // Late.
+        assert_eq!(losses.before(0, || 0), None);
+        assert_eq!(losses.before(4, || 0).map(|l| l.total()), Some(1));
     }
 }

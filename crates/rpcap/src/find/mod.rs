@@ -282,8 +282,11 @@ impl Source {
     /// Statistics are passed on for interfaces that the target knows.
     fn pass_on(&self, statistics: &Statistics, target: &mut dyn Target) -> Result<(), CopyError> {
         match self.interfaces.get(statistics.interface) {
-            Some(Some(Chosen { number: Some(number), .. })) => {
+            Some(Some(Chosen { number: Some(number), offset: 0, .. })) => {
                 target.statistics(*number, statistics)
+            }
+            Some(Some(Chosen { number: Some(number), .. })) => {
+                target.statistics(*number, &statistics.corrected())
             }
             _ => Ok(()),
         }

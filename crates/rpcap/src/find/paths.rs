@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::file::read::{ReadError, Reader, Settings};
+use crate::file::read::{ReadError, Reader, Settings, finished};
 
 /// Behind the name of a file that is being written.
 const PART: &str = ".part";
@@ -60,14 +60,14 @@ fn is_savefile(path: &Path) -> bool {
 
 /// Opens a file; one that was being written may have got its name since it was found.
 pub(super) fn open(path: &Path, settings: Settings) -> Result<Reader, ReadError> {
-    match Reader::open(path, settings) {
-        Err(ReadError::Io { source, .. })
-            if source.kind() == io::ErrorKind::NotFound
-                && path.extension().is_some_and(|e| e == "part") =>
+    let opened = Reader::open(path, settings);
+    match (&opened, finished(path)) {
+        (Err(ReadError::Io { source, .. }), Some(name))
+            if source.kind() == io::ErrorKind::NotFound =>
         {
-            Reader::open(&path.with_extension(""), settings)
+            Reader::open(&name, settings)
         }
-        other => other,
+        _ => opened,
     }
 }
 

@@ -3,7 +3,10 @@ use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::merge::{Options, merge};
+use super::window::{Behind, Window};
 use super::*;
+use crate::clock::Offset;
+use crate::file::copy::Copier;
 use crate::file::rotate::{Rotating, Rotation};
 use crate::file::{Format, Meta, Record, Summary, Writer};
 
@@ -232,4 +235,54 @@ fn capture_has_libpcap() -> bool {
     let has = crate::filter::from_text("ip", 1, 100).is_ok();
     assert!(has || std::env::var_os("RPCAP_REQUIRE_ALL").is_none_or(|all| all != "1"));
     has
+}
+
+#[test]
+fn statistics_behind_a_packet_are_held_within_the_same_bytes() {
+    let mut kept = Kept { names: vec!["a".into()], ..Kept::default() };
+    let mut window = Window::new(SECOND, u64::MAX);
+    let mut behind = Behind { window: &mut window, target: &mut kept };
+    let packet = Copied { time: BEGIN, len: 60, data: &[7; 60], options: (&[], false) };
+    behind.packet(0, &packet).unwrap();
+    // 32 bytes in memory each, although there is nothing in them.
+    let options = vec![(1, Vec::new()); 10_000];
+    let statistics = Statistics { interface: 0, time: BEGIN, options };
+    for _ in 0..300 {
+        behind.statistics(0, &statistics).unwrap();
+    }
+    let held = (300 - kept.statistics) * 320_000;
+    assert!(held <= 64 << 20, "{held}");
+    assert_eq!(kept.packets.len(), 1);
+}
+
+#[test]
+fn a_copy_tells_the_clock_until_timestamps_are_corrected() {
+    let place = Place::new("copy");
+    let file = place.0.join("a.pcapng");
+    let meta = Meta { linktype: 1, interface: "a".into(), ..Meta::default() };
+    let mut writer = Writer::new(Vec::new(), Format::Pcapng, &meta).unwrap();
+    writer.write(&record(BEGIN)).unwrap();
+    // Datagrams: only the end tells.
+    let clock = Some(Offset { nanos: -2_000_000_000, error: 5 });
+    let summary = Summary { clock, ..Summary::default() };
+    fs::write(&file, writer.finish(&summary).unwrap()).unwrap();
+    let copy = |from: &Path, name: &str, correct| {
+        let mut copier = Copier::new(Vec::new(), Format::Pcapng).unwrap();
+        let (options, note) =
+            (Options { correct, ..OPTIONS }, &mut |note: Note<'_>| panic!("{note:?}"));
+        merge(&[from.to_owned()], options, &mut Selection::default(), &mut copier, note).unwrap();
+        let path = place.0.join(name);
+        fs::write(&path, copier.into_inner().unwrap()).unwrap();
+        path
+    };
+    let plain = copy(&file, "plain.pcapng", false);
+    let corrected = copy(&plain, "corrected.pcapng", true);
+    let again = copy(&corrected, "again.pcapng", true);
+    assert_eq!(fs::read(&corrected).unwrap(), fs::read(&again).unwrap());
+    for (path, offset) in [(&file, clock), (&plain, clock), (&corrected, None), (&again, None)] {
+        let reader = Reader::open(path, Settings::default()).unwrap();
+        assert_eq!(reader.clock_offset(0), offset.map(|o| o.nanos), "{path:?}");
+        let (kept, _) = merged(std::slice::from_ref(path), OPTIONS, &mut Selection::default());
+        assert_eq!(kept.packets, [("a".to_owned(), BEGIN + 2 * SECOND)], "{path:?}");
+    }
 }

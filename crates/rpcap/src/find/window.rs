@@ -6,9 +6,9 @@ use std::collections::BinaryHeap;
 use crate::file::copy::{Copied, CopyError, Target};
 use crate::file::read::{Interface, Statistics};
 
-/// Most bytes of packets that are held.
+/// Most bytes of packets and statistics that are held.
 const BYTES: usize = 64 << 20;
-/// Bytes that a packet is counted as besides its own.
+/// Bytes that a packet or statistics are counted as besides their own.
 const BESIDES: usize = 128;
 /// Memory of a packet that is kept for the next one.
 const KEPT: usize = 4096;
@@ -43,6 +43,14 @@ struct Held {
     big_endian: bool,
     /// What is held instead of a packet.
     statistics: Option<Box<Statistics>>,
+}
+
+impl Held {
+    /// Bytes that it is counted as.
+    fn cost(&self) -> usize {
+        let statistics = self.statistics.as_ref().map_or(0, |s| s.memory());
+        self.bytes.len() + statistics + BESIDES
+    }
 }
 
 impl Window {
@@ -91,7 +99,26 @@ impl Window {
         held.big_endian = packet.options.1;
         held.bytes.extend(packet.data);
         held.bytes.extend(packet.options.0);
-        self.bytes += packet.data.len() + packet.options.0.len() + BESIDES;
+        self.bytes += held.cost();
+        self.give_out(target)
+    }
+
+    /// Takes statistics, behind the packets that came before them.
+    fn push_statistics(
+        &mut self,
+        interface: u32,
+        statistics: &Statistics,
+        target: &mut dyn Target,
+    ) -> Result<(), CopyError> {
+        let held = self.hold(self.newest);
+        held.interface = interface;
+        held.statistics = Some(Box::new(statistics.clone()));
+        self.bytes += held.cost();
+        self.give_out(target)
+    }
+
+    /// Gives out what is no longer waited with.
+    fn give_out(&mut self, target: &mut dyn Target) -> Result<(), CopyError> {
         while let Some(Reverse((time, ..))) = self.order.peek()
             && (time.saturating_add(self.length) <= self.newest || self.bytes > BYTES)
         {
@@ -127,14 +154,13 @@ impl Window {
         let Some(held) = self.held.get_mut(at) else {
             return Ok(());
         };
+        self.bytes -= held.cost();
+        self.free.push(at);
         if let Some(statistics) = held.statistics.take() {
-            self.free.push(at);
             return target.statistics(held.interface, &statistics);
         }
         self.late += u64::from(time < self.given && self.left > 0);
         self.given = self.given.max(time);
-        self.bytes -= held.bytes.len() + BESIDES;
-        self.free.push(at);
         let (data, options) = held.bytes.split_at(held.data);
         let packet = Copied { time, len: held.len, data, options: (options, held.big_endian) };
         let result = match self.left {
@@ -167,10 +193,7 @@ impl Target for Behind<'_> {
     }
 
     fn statistics(&mut self, interface: u32, statistics: &Statistics) -> Result<(), CopyError> {
-        let held = self.window.hold(self.window.newest);
-        held.interface = interface;
-        held.statistics = Some(Box::new(statistics.clone()));
-        Ok(())
+        self.window.push_statistics(interface, statistics, self.target)
     }
 
     fn finish(&mut self) -> Result<(), CopyError> {

@@ -45,16 +45,19 @@ struct Stream {
     meta: Meta,
     account: Arc<Account>,
     source: Source,
-    /// What became of the packets of earlier sources.
-    before: Fate,
+    /// What of its source's fate is in the account already.
+    settled: Fate,
     /// Since when nothing is captured.
     ended: Option<Instant>,
 }
 
 impl Stream {
-    fn settle(&self, fate: Fate) {
-        self.account.written.store(self.before.written + fate.written, Relaxed);
-        self.account.unwritten.store(self.before.unwritten + fate.unwritten, Relaxed);
+    /// Adds what is new to the account, which outlives this stream and which another output of the
+    /// same name may add to. What was thought to be written may turn out not to be: both wrap.
+    fn settle(&mut self, fate: Fate) {
+        let before = std::mem::replace(&mut self.settled, fate);
+        self.account.written.fetch_add(fate.written.wrapping_sub(before.written), Relaxed);
+        self.account.unwritten.fetch_add(fate.unwritten.wrapping_sub(before.unwritten), Relaxed);
     }
 }
 
@@ -83,23 +86,23 @@ impl Files {
     }
 
     /// Lets a stream's source go and settles its account.
-    fn forget(&mut self, id: u32) -> Option<Stream> {
-        let mut stream = self.streams.remove(&id)?;
+    fn forget(&mut self, id: u32) {
+        let Some(mut stream) = self.streams.remove(&id) else {
+            return;
+        };
         if let Some(writer) = self.writers.get_mut(&self.which(id)) {
-            let fate = writer.remove(stream.source);
-            stream.settle(fate);
+            stream.settle(writer.remove(stream.source));
         }
-        let (written, unwritten) = (&stream.account.written, &stream.account.unwritten);
-        stream.before = Fate { written: written.load(Relaxed), unwritten: unwritten.load(Relaxed) };
-        Some(stream)
     }
 
-    fn settle(&self) {
-        for (id, stream) in &self.streams {
+    fn settle(&mut self) {
+        let mut streams = std::mem::take(&mut self.streams);
+        for (id, stream) in &mut streams {
             if let Some(writer) = self.writers.get(&self.which(*id)) {
                 stream.settle(writer.fate(stream.source));
             }
         }
+        self.streams = streams;
     }
 
     /// Finishes the files of agents that did not come back.
@@ -149,7 +152,10 @@ impl Files {
                 }
                 Event::Leftover(path) => {
                     let path = path.display();
-                    journal.info(&format!("{path}: left by an earlier run, not finished"));
+                    journal.info(&format!(
+                        "{path}: not finished; left by an earlier run, or by an output that was \
+                         changed and has not ended yet"
+                    ));
                 }
             }
         }
@@ -174,7 +180,7 @@ impl Drain for Files {
             return;
         }
         // Another filter or link type is another interface of the file.
-        let before = self.forget(id).map(|s| s.before).unwrap_or_default();
+        self.forget(id);
         let which = self.which(id);
         let prefix = self.merged.as_ref().unwrap_or(&begin.label);
         let writer = self.writers.entry(which).or_insert_with(|| {
@@ -183,7 +189,8 @@ impl Drain for Files {
         let Begin { meta, account, .. } = begin;
         // It fails for link types that nothing is captured with.
         if let Ok(source) = writer.add(&meta) {
-            let stream = Stream { meta, account, source, before, ended: None };
+            let settled = Fate::default();
+            let stream = Stream { meta, account, source, settled, ended: None };
             self.streams.insert(id, stream);
         }
     }
@@ -232,5 +239,63 @@ impl Drain for Files {
         self.writers.values_mut().for_each(Rotating::finish);
         self.settle();
         self.tell_all(journal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Destination;
+
+    /// A directory that goes away.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("files-{}-{name}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&path);
+            Self(path)
+        }
+
+        fn open(&self) -> Files {
+            let destination = Destination::Directory(self.0.clone());
+            let plan = OutputPlan::live("files".to_owned(), destination);
+            Files::open(&self.0, &OutputPlan { merged: false, ..plan }).unwrap()
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn an_account_is_added_to_by_whoever_writes() {
+        let place = Place::new("account");
+        let (account, journal) = (Arc::<Account>::default(), Journal::default());
+        journal.hold();
+        let written = || account.written.load(Relaxed);
+        let give = |files: &mut Files, packets| {
+            let meta = Meta { linktype: 1, ..Meta::default() };
+            let (label, account) = ("web1_eth0".to_owned(), Arc::clone(&account));
+            files.begin(Begin { stream: 1, label, meta, account });
+            for _ in 0..packets {
+                files.packet(1, &Record { len: 60, data: &[7; 60], ..Record::default() });
+            }
+            files.settle();
+        };
+        let mut files = place.open();
+        give(&mut files, 3);
+        // An agent that was gone for so long that nothing is remembered of it comes back.
+        files.forget(1);
+        give(&mut files, 2);
+        assert_eq!(written(), 5);
+        // A policy that is read again has another output of this name, and the first one still ends.
+        let mut other = place.open();
+        give(&mut other, 4);
+        files.finish(&journal);
+        other.finish(&journal);
+        assert_eq!((written(), account.settled()), (9, 9));
     }
 }

@@ -37,7 +37,7 @@ impl Source {
         let handle = match &mut self.handle {
             Some(handle) => handle,
             None => {
-                let mut file = File::open(&self.path)?;
+                let mut file = open(&mut self.path)?;
                 file.seek(SeekFrom::Start(self.position))?;
                 self.handle.insert(Box::new(file))
             }
@@ -54,6 +54,23 @@ impl Source {
             self.handle = None;
         }
         Ok(count)
+    }
+}
+
+/// What a file that is being written will be called.
+pub(crate) fn finished(path: &Path) -> Option<PathBuf> {
+    path.extension().is_some_and(|e| e == "part").then(|| path.with_extension(""))
+}
+
+/// Opens a file again; one that was being written may have got its name since.
+fn open(path: &mut PathBuf) -> io::Result<File> {
+    let opened = File::open(&path);
+    match (&opened, finished(path)) {
+        (Err(e), Some(name)) if e.kind() == io::ErrorKind::NotFound => {
+            *path = name;
+            File::open(path)
+        }
+        _ => opened,
     }
 }
 

@@ -16,6 +16,10 @@ const CLOCK: &str = "clock-offset-ns=";
 /// What that becomes once timestamps were corrected by it, lest that is done again.
 const CORRECTED: &str = "clock-corrected-ns=";
 
+/// Most options of statistics: seven are defined, beside comments. An empty one has four bytes in a file, and eight
+/// times as many in memory.
+const STATISTICS_OPTIONS: usize = 1024;
+
 /// Options of a block: code and value, little-endian.
 pub(crate) type Options = Vec<(u16, Vec<u8>)>;
 
@@ -82,9 +86,7 @@ impl Interface {
     /// The same interface, once its timestamps were corrected by this.
     pub(crate) fn corrected(&self, offset: i64) -> Self {
         let mut corrected = self.clone();
-        corrected
-            .options
-            .retain(|(code, value)| *code != COMMENT || !value.starts_with(CLOCK.as_bytes()));
+        corrected.options.retain(|option| !is_clock(option));
         corrected.options.push((COMMENT, format!("{CORRECTED}{offset}").into_bytes()));
         corrected
     }
@@ -98,13 +100,18 @@ impl Interface {
         for (code, value) in &self.options {
             match code {
                 // Text, which may be a stranger's.
-                1..=3 | 12 | 13 | 15 => block.text(*code, &[], &String::from_utf8_lossy(value)),
+                1..=3 | 12 | 15 => block.text(*code, &[], &String::from_utf8_lossy(value)),
                 _ => block.option(*code, value),
             }
         }
         block.option(RESOLUTION, &[9]);
         block.finish()
     }
+}
+
+/// Whether it is a comment about the sender's clock.
+fn is_clock((code, value): &(u16, Vec<u8>)) -> bool {
+    *code == COMMENT && value.starts_with(CLOCK.as_bytes())
 }
 
 /// What a comment says of the sender's clock.
@@ -129,7 +136,7 @@ impl Statistics {
     pub(super) fn parse(order: Order, body: &[u8], interface: usize, clock: Clock) -> Option<Self> {
         let time = clock.nanoseconds(order.timestamp(body, 4)?);
         let mut options = Options::new();
-        for (code, value) in Raw::new(order, body.get(12..)?) {
+        for (code, value) in Raw::new(order, body.get(12..)?).take(STATISTICS_OPTIONS) {
             let value = match code {
                 2 | 3 => {
                     let Some(ticks) = order.timestamp(value, 0) else { continue };
@@ -143,6 +150,19 @@ impl Statistics {
         Some(Self { interface, time, options })
     }
 
+    /// Bytes of memory that its options take.
+    pub(crate) fn memory(&self) -> usize {
+        let option = size_of::<(u16, Vec<u8>)>();
+        self.options.iter().map(|(_, value)| option + value.len()).sum()
+    }
+
+    /// The same statistics, once the interface's timestamps were corrected.
+    pub(crate) fn corrected(&self) -> Self {
+        let mut corrected = self.clone();
+        corrected.options.retain(|option| !is_clock(option));
+        corrected
+    }
+
     /// The statistics as a block of the interface with this number.
     pub(crate) fn block(&self, interface: u32) -> Vec<u8> {
         let mut block = Block::new(5);
@@ -150,7 +170,6 @@ impl Statistics {
         block.timestamp(self.time);
         for (code, value) in &self.options {
             match *code {
-                COMMENT if value.starts_with(CLOCK.as_bytes()) => {}
                 COMMENT => block.text(COMMENT, &[], &String::from_utf8_lossy(value)),
                 code => block.option(code, value),
             }
@@ -319,5 +338,15 @@ mod tests {
         assert_eq!(corrected.clock_offset(), None);
         let expected = [comment("of web1"), comment("clock-corrected-ns=-1234567")];
         assert_eq!(corrected.options, expected);
+    }
+
+    #[test]
+    fn options_that_are_numbers_are_copied_as_they_are() {
+        // if_fcslen, if_os
+        let options = vec![(13, vec![0]), (13, vec![0xff]), (12, b"Linux".to_vec())];
+        let interface = Interface { linktype: 1, options, ..Interface::default() };
+        let block = interface.block();
+        let read = Interface::parse(Order::Little, &block[8..block.len() - 4]).unwrap();
+        assert_eq!(read.options, interface.options);
     }
 }

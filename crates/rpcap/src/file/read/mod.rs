@@ -25,12 +25,13 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Seek};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub use self::error::ReadError;
+pub(crate) use self::input::finished;
 pub(crate) use self::interface::packet_options;
 pub use self::interface::{Interface, Statistics};
 
@@ -119,7 +120,8 @@ pub struct Reader {
     unfit: Option<&'static str>,
     /// Bytes that are not read thanks to it.
     skipped: u64,
-    tail: Vec<Statistics>,
+    /// How far the clocks of interfaces were ahead, as the statistics at the end say.
+    measured: BTreeMap<usize, i64>,
     place: Option<Place>,
     truncated: Option<u64>,
 }
@@ -139,7 +141,7 @@ impl Reader {
         if let Some(mut file) = file.filter(|_| settings.index) {
             let index = Index::of(&mut file).map_err(io)?;
             if !matches!(index, Ok(Some(_))) {
-                reader.tail = tail::statistics(&mut file).map_err(io)?;
+                reader.measured = tail::offsets(&tail::statistics(&mut file).map_err(io)?);
             }
             // Its position is the reader's too.
             file.rewind().map_err(io)?;
@@ -176,7 +178,7 @@ impl Reader {
             index: None,
             unfit: None,
             skipped: 0,
-            tail: Vec::new(),
+            measured: BTreeMap::new(),
             place: None,
             truncated: None,
         }
@@ -260,6 +262,7 @@ impl Reader {
         if index.compressed {
             self.input.decompress()?;
         }
+        self.measured = tail::offsets(&index.statistics);
         self.parts.push_back(index.whole());
         self.index = Some(index);
         // Nothing: from there it goes on with the first part.
@@ -295,22 +298,18 @@ impl Reader {
     /// How far the clock of an interface was ahead: as it says itself, or its statistics at the end of the file.
     pub fn clock_offset(&self, interface: usize) -> Option<i64> {
         let described = || self.interfaces.get(interface)?.clock_offset();
-        let later = self.tail.iter().rev().filter(|s| s.interface == interface);
-        let indexed = || {
-            let index = self.index.as_ref()?;
-            tail::all(&index.statistics).filter(|s| s.interface == interface).last()
-        };
-        let last = later.map(|s| interface::clock_offset(&s.options)).next();
-        // What was measured last was measured best.
-        last.or_else(|| indexed().map(|s| interface::clock_offset(&s.options)))
-            .flatten()
-            .or_else(described)
+        let measured = || self.measured.get(&interface).copied();
+        // What was measured last was measured best. But the end of a file is of its last section, and only one with
+        // an index is known to have no other.
+        match self.index {
+            Some(_) => measured().or_else(described),
+            None => described().or_else(measured),
+        }
     }
 
-    /// The largest and the smallest of these offsets, if there are any.
+    /// The smallest and the largest of these offsets, of the interfaces that are known by now.
     pub fn clock_offsets(&self) -> Option<(i64, i64)> {
-        let count = self.interfaces.len().max(self.tail.len());
-        let offsets = (0..count).map(|i| self.clock_offset(i).unwrap_or(0));
+        let offsets = (0..self.interfaces.len()).map(|i| self.clock_offset(i).unwrap_or(0));
         offsets.fold(None, |all, o| match all {
             None => Some((o, o)),
             Some((low, high)) => Some((o.min(low), o.max(high))),
@@ -411,6 +410,10 @@ impl Reader {
                     let version = self.order.u16(self.input.slice(body.clone()), 4);
                     if version != Some(1) {
                         return self.faulty(&body, "a version of pcapng that is not 1");
+                    }
+                    if !self.interfaces.is_empty() {
+                        // The end is of this section, or of a later one.
+                        self.measured.clear();
                     }
                     self.base = self.interfaces.len();
                 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::Offset;
 use crate::file::{Format, Meta, Record, Summary, Writer};
 
 /// What there is of a packet: interface, time, length, bytes.
@@ -366,4 +367,135 @@ fn clocks_are_found_before_the_end_is_read() {
     fs::write(&path, writer.finish(&summary).unwrap()).unwrap();
     let reader = Reader::open(&path, Settings::default()).unwrap();
     assert_eq!(reader.clock_offset(0), Some(-77));
+}
+
+#[test]
+fn statistics_have_no_more_options_than_anybody_needs() {
+    let empty: Vec<u8> = [1, 0, 0, 0].repeat(100_000);
+    let statistics = block(false, 5, &[&w(0), &w(0), &w(0), &|_| empty.clone()]);
+    let bytes = [section(false), statistics].concat();
+    let mut reader = Reader::of_bytes(bytes).unwrap();
+    loop {
+        match reader.advance().unwrap() {
+            Some(Event::Statistics(statistics)) => {
+                assert!(statistics.options.len() <= 1024, "{}", statistics.options.len());
+                return;
+            }
+            Some(Event::Packet) => {}
+            None => panic!("no statistics"),
+        }
+    }
+}
+
+#[test]
+fn statistics_of_many_interfaces_are_looked_through_once() {
+    use crate::file::rotate::{Rotating, Rotation};
+    let place = Place::new("many");
+    let mut writer =
+        Rotating::new(&place.0, "a", Rotation::default(), std::time::SystemTime::UNIX_EPOCH);
+    // Through those of all for each of them took most of a minute here.
+    for nanos in 0..8000 {
+        let meta = Meta { linktype: 1, interface: nanos.to_string(), ..Meta::default() };
+        let source = writer.add(&meta).unwrap();
+        writer.write(source, &record(5, b"abc", 0));
+        let clock = Some(Offset { nanos, error: 5 });
+        writer.summarise(source, Summary { clock, ..Summary::default() });
+    }
+    writer.finish();
+    let path = fs::read_dir(&place.0).unwrap().next().unwrap().unwrap().path();
+    let reader = Reader::open(&path, Settings::default()).unwrap();
+    assert_eq!(reader.clock_offsets(), Some((0, 7999)));
+    assert_eq!((reader.clock_offset(77), reader.clock_offset(8000)), (Some(77), None));
+}
+
+#[test]
+fn a_file_that_gets_its_name_is_read_on() {
+    let place = Place::new("part");
+    let (part, path) = (place.0.join("a.pcapng.part"), place.0.join("a.pcapng"));
+    let meta = Meta { linktype: 1, ..Meta::default() };
+    let mut writer = Writer::new(Vec::new(), Format::Pcapng, &meta).unwrap();
+    for time in 0..100 {
+        writer.write(&record(time, b"abc", 0)).unwrap();
+    }
+    fs::write(&part, writer.finish(&Summary::default()).unwrap()).unwrap();
+    let settings = Settings { buffer: 64, reopen: true, ..Settings::default() };
+    let mut reader = Reader::open(&part, settings).unwrap();
+    assert_eq!(reader.advance().unwrap(), Some(Event::Packet));
+    fs::rename(&part, &path).unwrap();
+    let (seen, result) = all(&mut reader);
+    result.unwrap();
+    assert_eq!(seen.len(), 99);
+    // A file that is gone is an error.
+    let mut reader = Reader::open(&path, settings).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(all(&mut reader).1, Err(ReadError::Io { .. })));
+}
+
+/// A file whose interface says how far the clock was, as its statistics do.
+fn clocked(described: Option<i64>, measured: Option<i64>, bytes: usize) -> Vec<u8> {
+    let clock = |nanos: Option<i64>| nanos.map(|nanos| Offset { nanos, error: 5 });
+    let meta = Meta { linktype: 1, clock: clock(described), ..Meta::default() };
+    let mut writer = Writer::new(Vec::new(), Format::Pcapng, &meta).unwrap();
+    writer.write(&record(5, &vec![0; bytes], 0)).unwrap();
+    writer.finish(&Summary { clock: clock(measured), ..Summary::default() }).unwrap()
+}
+
+#[test]
+fn statistics_at_the_end_are_of_no_other_section() {
+    let place = Place::new("sections");
+    let path = place.0.join("a.pcapng");
+    let offsets = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let mut reader = Reader::open(&path, Settings::default()).unwrap();
+        let mut offsets = Vec::new();
+        while let Some(event) = reader.advance().unwrap() {
+            if event == Event::Packet {
+                offsets.push(reader.clock_offset(reader.packet().unwrap().interface));
+            }
+        }
+        offsets
+    };
+    let (short, long) = (100, 100_000);
+    // Two hosts, the second of which is an hour ahead, one file behind the other.
+    let hour = Some(3_600_000_000_000);
+    for bytes in [short, long] {
+        let second = clocked(hour, hour, bytes);
+        assert_eq!(offsets(&second), [hour]);
+        let first = clocked(Some(7), Some(8), bytes);
+        assert_eq!(offsets(&[first, second.clone()].concat()), [Some(7), hour]);
+        let silent = clocked(None, hour, bytes);
+        let last = clocked(Some(7), None, bytes);
+        assert_eq!(offsets(&[second, silent.clone(), last].concat()), [hour, None, Some(7)]);
+        // Of one section what its end says holds.
+        assert_eq!(offsets(&silent), [hour]);
+    }
+    let silent = clocked(None, None, long);
+    assert_eq!(offsets(&[silent, clocked(None, hour, short)].concat()), [None, None]);
+}
+
+#[test]
+fn statistics_of_an_index_count_before_the_description() {
+    use crate::file::rotate::{Rotating, Rotation};
+    let place = Place::new("better");
+    let now = std::time::SystemTime::UNIX_EPOCH;
+    let mut writer = Rotating::new(&place.0, "a", Rotation::default(), now);
+    let clock = |nanos| Some(Offset { nanos, error: 5 });
+    let meta = Meta { linktype: 1, clock: clock(7), ..Meta::default() };
+    let source = writer.add(&meta).unwrap();
+    writer.write(source, &record(5, b"abc", 0));
+    writer.summarise(source, Summary { clock: clock(8), ..Summary::default() });
+    writer.finish();
+    let path = fs::read_dir(&place.0).unwrap().next().unwrap().unwrap().path();
+    let offsets = || {
+        let mut reader = Reader::open(&path, Settings::default()).unwrap();
+        let before = reader.clock_offset(0);
+        assert_eq!(reader.advance().unwrap(), Some(Event::Packet));
+        (before, reader.clock_offset(0))
+    };
+    assert_eq!(offsets(), (Some(8), Some(8)));
+    // Without it, it cannot be told whose they are.
+    let bytes = fs::read(&path).unwrap();
+    let index = bytes.windows(8).position(|b| b == b"rpcapix1").unwrap();
+    fs::write(&path, &bytes[..index - 8]).unwrap();
+    assert_eq!(offsets().1, Some(7));
 }

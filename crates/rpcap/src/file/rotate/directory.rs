@@ -22,6 +22,9 @@ pub(super) struct Directory {
     number: u32,
     /// The finished files and their sizes, the oldest first.
     finished: VecDeque<(PathBuf, u64)>,
+    /// Names that others may still give to their files: an output that a reload has changed ends after the one in its
+    /// place has begun.
+    awaited: Vec<PathBuf>,
 }
 
 impl Directory {
@@ -29,10 +32,11 @@ impl Directory {
     /// to be written to it.
     pub(super) fn open(path: &Path, prefix: &str, compress: bool, events: &mut Vec<Event>) -> Self {
         let names = Names::new(prefix, compress);
-        let mut finished = Vec::new();
+        let (mut finished, mut awaited) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(path).into_iter().flatten().flatten() {
             let name = entry.file_name();
             if names.is_part(&name) {
+                awaited.push(entry.path().with_extension(""));
                 events.push(Event::Leftover(entry.path()));
             } else if names.is_finished(&name)
                 && let Ok(metadata) = entry.metadata()
@@ -43,7 +47,7 @@ impl Directory {
         }
         // Their names say when they were begun.
         finished.sort();
-        Self { path: path.to_owned(), names, number: 0, finished: finished.into() }
+        Self { path: path.to_owned(), names, number: 0, finished: finished.into(), awaited }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -77,11 +81,26 @@ impl Directory {
         self.finished.push_back((path.to_owned(), bytes));
     }
 
+    /// Notes files that others have finished since.
+    fn adopt(&mut self) {
+        let finished = &mut self.finished;
+        self.awaited.retain(|path| {
+            let Ok(metadata) = path.symlink_metadata() else {
+                return true;
+            };
+            if let Err(at) = finished.binary_search_by(|(known, _)| known.cmp(path)) {
+                finished.insert(at, (path.clone(), metadata.len()));
+            }
+            false
+        });
+    }
+
     /// Removes the oldest finished files until all of them, and `used` bytes more, fit into `room`.
     pub(super) fn keep_within(&mut self, room: Option<u64>, used: u64, events: &mut Vec<Event>) {
         let Some(room) = room else {
             return;
         };
+        self.adopt();
         let mut total = self.finished.iter().map(|(_, bytes)| bytes).sum::<u64>() + used;
         while total > room {
             let Some((path, bytes)) = self.finished.pop_front() else {

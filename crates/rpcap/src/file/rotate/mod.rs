@@ -35,7 +35,8 @@ pub struct Rotation {
     pub max_bytes: Option<u64>,
     /// How long after its first packet a file is finished.
     pub max_age: Option<Duration>,
-    /// Bytes of all files of this writer, those of its earlier runs among them; the oldest go first.
+    /// Bytes of all files of this writer, those of its earlier runs among them, and those that a writer in its place
+    /// finishes later; the oldest go first.
     pub total_bytes: Option<u64>,
     /// Whether to compress with zstd.
     pub compress: bool,
@@ -64,7 +65,7 @@ pub enum Event {
     },
     /// A file was removed, for want of room within the total.
     Removed(PathBuf),
-    /// A file of an earlier run was never finished. It stays as it is.
+    /// A file of an earlier run was never finished, or one of another writer is not yet. It stays as it is.
     Leftover(PathBuf),
 }
 

@@ -409,3 +409,31 @@ proptest! {
         prop_assert_eq!(writer.counts().packets, packets.len() as u64);
     }
 }
+
+#[test]
+fn what_another_writer_finishes_later_makes_room_too() {
+    let place = Place::new("later");
+    let mut before = Rotating::new(&place.0, "x", Rotation::default(), at(0));
+    let a = before.add(&interface("a")).unwrap();
+    before.write(a, &record(0, &[7; 20_000]));
+    before.tick(at(1));
+    // A policy that was read again has another writer for the same files.
+    let rotation =
+        Rotation { max_bytes: Some(10_000), total_bytes: Some(35_000), ..Rotation::default() };
+    let mut writer = Rotating::new(&place.0, "x", rotation, at(2));
+    let b = writer.add(&interface("b")).unwrap();
+    for n in 0..20 {
+        writer.write(b, &record(n, &[7; 1_000]));
+    }
+    before.finish();
+    let first = finished(&mut before).remove(0).path;
+    assert!(first.exists());
+    for n in 0..50 {
+        writer.write(b, &record(n, &[7; 1_000]));
+    }
+    writer.finish();
+    let removed = |e: Event| matches!(e, Event::Removed(path) if path == first);
+    assert_eq!(writer.events().filter_map(|e| removed(e).then_some(())).count(), 1);
+    let sizes = place.files().into_iter().map(|n| fs::metadata(place.0.join(n)).unwrap().len());
+    assert!(sizes.sum::<u64>() <= 35_000);
+}
