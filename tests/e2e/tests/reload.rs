@@ -121,7 +121,8 @@ fn the_port_changes_and_sessions_go_on() {
     assert!(line.contains("changed: debug, port;"), "{line}");
     assert!(line.ends_with("heeded after a restart only: debug"), "{line}");
     assert!(connects(second) && !connects(first));
-    configured.reload("active = '127.0.0.1,9'\nactive-only = true\n", true);
+    let active = "null-auth = true\nactive = '127.0.0.1,9'\nactive-only = true\n";
+    configured.reload(active, true);
     assert!(!connects(second));
     configured.reload(&text(first, ""), true);
     assert!(connects(first));
