@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Account, Begin, Drain};
-use crate::file::rotate::{Event, Fate, Rotating, Rotation, Source};
+use crate::file::rotate::{Event, Fate, Listing, Rotating, Rotation, Source};
 use crate::file::{Meta, Record, Summary};
 use crate::journal::Journal;
 use crate::output::OutputPlan;
@@ -19,6 +19,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long a file waits for an agent that has gone: it may come back.
 const LINGER: Duration = Duration::from_secs(60);
 
+/// How long a look at the directory is good enough: agents come by the thousand when a collector starts.
+const LISTING: Duration = Duration::from_secs(10);
+
 /// Files in a directory.
 #[derive(Debug)]
 pub struct Files {
@@ -28,6 +31,8 @@ pub struct Files {
     merged: Option<String>,
     writers: HashMap<Which, Rotating>,
     streams: HashMap<u32, Stream>,
+    /// What was in the directory, and when.
+    listing: Option<(Instant, Listing)>,
     ticked: Instant,
     /// Writers whose disk refuses.
     stopped: HashSet<Which>,
@@ -76,6 +81,7 @@ impl Files {
             merged: plan.merged.then(|| plan.name.clone()),
             writers: HashMap::new(),
             streams: HashMap::new(),
+            listing: None,
             ticked: Instant::now(),
             stopped: HashSet::new(),
         })
@@ -112,6 +118,8 @@ impl Files {
             self.streams.iter().filter(|(_, s)| gone(s)).map(|(id, _)| *id).collect();
         for id in gone {
             self.forget(id);
+            // Whoever comes back finds the files of before.
+            self.listing = None;
             if self.merged.is_none()
                 && let Some(mut writer) = self.writers.remove(&Which::Of(id))
             {
@@ -184,7 +192,9 @@ impl Drain for Files {
         let which = self.which(id);
         let prefix = self.merged.as_ref().unwrap_or(&begin.label);
         let writer = self.writers.entry(which).or_insert_with(|| {
-            Rotating::new(&self.directory, prefix, self.rotation, SystemTime::now())
+            let looked = || (Instant::now(), Listing::new(&self.directory));
+            let (_, listing) = self.listing.get_or_insert_with(looked);
+            Rotating::among(listing, prefix, self.rotation, SystemTime::now())
         });
         let Begin { meta, account, .. } = begin;
         // It fails for link types that nothing is captured with.
@@ -224,6 +234,7 @@ impl Drain for Files {
             return;
         }
         self.ticked = Instant::now();
+        self.listing.take_if(|(looked, _)| looked.elapsed() > LISTING);
         let now = SystemTime::now();
         self.writers.values_mut().for_each(|writer| writer.tick(now));
         self.drop_gone(journal);
@@ -268,6 +279,28 @@ mod tests {
         fn drop(&mut self) {
             let _ = std::fs::remove_dir_all(&self.0);
         }
+    }
+
+    #[test]
+    fn agents_that_come_together_have_the_directory_looked_at_once() {
+        let place = Place::new("listing");
+        let mut files = place.open();
+        let mut leftovers = |stream, label: &str| {
+            let meta = Meta { linktype: 1, ..Meta::default() };
+            files.begin(Begin { stream, label: label.to_owned(), meta, account: Arc::default() });
+            let left = files.writers.get_mut(&Which::Of(stream)).unwrap().events().count();
+            files.listing.take_if(|_| stream == 3);
+            left
+        };
+        let part = |label| {
+            std::fs::write(place.0.join(format!("{label}-20261126T120000Z-000001.pcapng.part")), "")
+        };
+        part("web2").unwrap();
+        assert_eq!(leftovers(1, "web1"), 0);
+        assert_eq!(leftovers(2, "web2"), 1);
+        part("web3").unwrap();
+        assert_eq!(leftovers(3, "web3"), 0);
+        assert_eq!(leftovers(4, "web3"), 1);
     }
 
     #[test]

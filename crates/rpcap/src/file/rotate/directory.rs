@@ -1,6 +1,7 @@
 //! The files of one writer, and the room they may take.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,32 @@ use crate::file::BUFFER;
 
 /// Names that are tried for a file before it is given up.
 const TRIES: u32 = 10_000;
+
+/// The names in a directory, as they were when it was looked at: thousands of writers may begin at once, in a directory
+/// with a million files.
+#[derive(Debug)]
+pub struct Listing {
+    path: PathBuf,
+    /// In order.
+    names: Vec<OsString>,
+}
+
+impl Listing {
+    /// Of this directory. One that cannot be read is reported when a file is to be written to it.
+    pub fn new(path: &Path) -> Self {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+        names.sort_unstable();
+        Self { path: path.to_owned(), names }
+    }
+
+    /// The names that begin so.
+    fn beginning_with(&self, prefix: &str) -> impl Iterator<Item = &OsString> {
+        let first = self.names.partition_point(|n| n.as_encoded_bytes() < prefix.as_bytes());
+        let names = self.names[first..].iter();
+        names.take_while(move |n| n.as_encoded_bytes().starts_with(prefix.as_bytes()))
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -28,26 +55,30 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Looks at what earlier runs left. A directory that cannot be read is reported when a file is
-    /// to be written to it.
-    pub(super) fn open(path: &Path, prefix: &str, compress: bool, events: &mut Vec<Event>) -> Self {
+    /// Looks at what earlier runs left.
+    pub(super) fn open(
+        listing: &Listing,
+        prefix: &str,
+        compress: bool,
+        events: &mut Vec<Event>,
+    ) -> Self {
         let names = Names::new(prefix, compress);
         let (mut finished, mut awaited) = (Vec::new(), Vec::new());
-        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            if names.is_part(&name) {
-                awaited.push(entry.path().with_extension(""));
-                events.push(Event::Leftover(entry.path()));
-            } else if names.is_finished(&name)
-                && let Ok(metadata) = entry.metadata()
+        for name in listing.beginning_with(names.prefix()) {
+            let path = listing.path.join(name);
+            if names.is_part(name) {
+                awaited.push(path.with_extension(""));
+                events.push(Event::Leftover(path));
+            } else if names.is_finished(name)
+                && let Ok(metadata) = path.symlink_metadata()
                 && metadata.is_file()
             {
-                finished.push((entry.path(), metadata.len()));
+                finished.push((path, metadata.len()));
             }
         }
         // Their names say when they were begun.
         finished.sort();
-        Self { path: path.to_owned(), names, number: 0, finished: finished.into(), awaited }
+        Self { path: listing.path.clone(), names, number: 0, finished: finished.into(), awaited }
     }
 
     pub(super) fn path(&self) -> &Path {

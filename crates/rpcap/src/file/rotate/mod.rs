@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use self::directory::Directory;
+pub use self::directory::Listing;
 use self::output::Output;
 use super::index::Builder;
 use super::{Error, MAX_SNAPLEN, Meta, Record, Summary, pcapng};
@@ -185,8 +186,13 @@ impl Rotating {
     /// Files in `directory` whose names begin with what is harmless of `prefix`. The first packet
     /// makes the first one.
     pub fn new(directory: &Path, prefix: &str, rotation: Rotation, now: SystemTime) -> Self {
+        Self::among(&Listing::new(directory), prefix, rotation, now)
+    }
+
+    /// The same in a directory that was looked at already.
+    pub fn among(listing: &Listing, prefix: &str, rotation: Rotation, now: SystemTime) -> Self {
         let mut events = Vec::new();
-        let directory = Directory::open(directory, prefix, rotation.compress, &mut events);
+        let directory = Directory::open(listing, prefix, rotation.compress, &mut events);
         Self {
             directory,
             rotation,

@@ -31,6 +31,11 @@ impl Names {
         Self { prefix, extension: if compressed { ".pcapng.zst" } else { ".pcapng" } }
     }
 
+    /// What all of them begin with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// A name, without the mark of a file that is being written.
     pub(super) fn name(&self, begun: SystemTime, number: u32) -> String {
         format!("{}-{}-{number:06}{}", self.prefix, stamp(begun), self.extension)
