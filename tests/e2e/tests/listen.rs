@@ -88,6 +88,21 @@ fn our_daemon_sends_packets_of_several_interfaces_by_one_port() {
 }
 
 #[test]
+fn agents_of_ipv4_are_heard_where_sockets_of_ipv6_are_for_ipv6_alone() {
+    let Some(lab) = Lab::new() else { return };
+    let b = &lab.net.b;
+    e2e::process::run(b.command("sysctl").args(["-q", "-w", "net.ipv6.bindv6only=1"]));
+    let listener = Listener::start(&lab, b, "::", &policy(""));
+    let place = format!("127.0.0.1,{}", listener.address.port());
+    let daemon = Daemon::calling(&lab, &["-a", &place]);
+    listener.wait_for_captures(1);
+    let sent = frames(1..100);
+    arrive(&Source::new(&lab.net.a, "a0"), &listener, &sent, sent.len());
+    listener.finish().accounts["127.0.0.1 b0"].check_all_written(sent.len());
+    daemon.finish();
+}
+
+#[test]
 fn a_daemon_that_was_killed_goes_on_where_it_was() {
     let Some(lab) = Lab::new() else { return };
     let listener = Listener::start(&lab, &lab.net.b, "127.0.0.1", &policy(""));

@@ -89,7 +89,7 @@ pub enum StartError {
     #[error("{0}")]
     Output(String),
     /// The UDP port.
-    #[error("cannot receive datagrams at {address}: {source}")]
+    #[error("cannot receive datagrams at {address}: {source}; see --data-port")]
     Data {
         /// Where.
         address: SocketAddr,

@@ -173,6 +173,16 @@ fn ports() -> Arc<Ports> {
     Arc::new(Ports::bind("127.0.0.1:0".parse().unwrap(), 2, Arc::default()).unwrap())
 }
 
+#[test]
+fn a_port_is_shared_by_the_threads_of_one_collector_only() {
+    let ports = ports();
+    let address = ([127, 0, 0, 1], ports.port()).into();
+    for threads in [1, 2] {
+        let error = Ports::bind(address, threads, Arc::default()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+}
+
 fn local_flow(stream: u32) -> Arc<Flow> {
     let route = Route::new([Arc::new(Queue::new(1 << 20))]);
     Arc::new(Flow::new(stream, 262_144, [127, 0, 0, 1].into(), route))
