@@ -6,7 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Account, Begin, Drain, is_full};
+use super::live::Place;
+use super::{Account, Begin, Destination, Drain, is_full};
 use crate::file::{Error, Meta, Record, Stream, Summary};
 use crate::journal::Journal;
 
@@ -20,6 +21,9 @@ pub struct Stdout {
     /// What the section has a description of. Agents come back.
     interfaces: HashMap<Meta, u32>,
     error: Option<io::Error>,
+    /// Nobody else writes there.
+    #[expect(dead_code, reason = "it is what is taken")]
+    place: Option<Place>,
 }
 
 #[derive(Debug)]
@@ -33,9 +37,13 @@ struct Known {
 }
 
 impl Stdout {
-    /// Standard output.
+    /// Standard output. When a policy is read again, an output that has changed would begin before the
+    /// old one has ended: two savefiles in one.
     pub fn open() -> io::Result<Self> {
-        Self::new(crate::file::stdout()?)
+        let place = Place::take(&Destination::StandardOutput).ok_or_else(|| {
+            io::Error::other("another still writes there; restart rpcap to change it")
+        })?;
+        Ok(Self { place: Some(place), ..Self::new(crate::file::stdout()?)? })
     }
 
     fn new(to: File) -> io::Result<Self> {
@@ -44,6 +52,7 @@ impl Stdout {
             streams: HashMap::new(),
             interfaces: HashMap::new(),
             error: None,
+            place: None,
         })
     }
 

@@ -29,7 +29,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use self::place::Place;
+pub(super) use self::place::Place;
 use self::readers::Readers;
 use super::{Account, Begin, Destination, Drain, OutputPlan, is_full};
 use crate::file::{Encoder, Format, Meta, Record, Summary};
