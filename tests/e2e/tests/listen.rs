@@ -88,6 +88,21 @@ fn our_daemon_sends_packets_of_several_interfaces_by_one_port() {
 }
 
 #[test]
+fn agents_of_ipv4_are_heard_where_sockets_of_ipv6_are_for_ipv6_alone() {
+    let Some(lab) = Lab::new() else { return };
+    let b = &lab.net.b;
+    e2e::process::run(b.command("sysctl").args(["-q", "-w", "net.ipv6.bindv6only=1"]));
+    let listener = Listener::start(&lab, b, "::", &policy(""));
+    let place = format!("127.0.0.1,{}", listener.address.port());
+    let daemon = Daemon::calling(&lab, &["-a", &place]);
+    listener.wait_for_captures(1);
+    let sent = frames(1..100);
+    arrive(&Source::new(&lab.net.a, "a0"), &listener, &sent, sent.len());
+    listener.finish().accounts["127.0.0.1 b0"].check_all_written(sent.len());
+    daemon.finish();
+}
+
+#[test]
 fn a_daemon_that_was_killed_goes_on_where_it_was() {
     let Some(lab) = Lab::new() else { return };
     let listener = Listener::start(&lab, &lab.net.b, "127.0.0.1", &policy(""));
@@ -261,6 +276,7 @@ fn standard_output_is_a_stream_for_another_program() {
     let Some(lab) = Lab::new() else { return };
     let file = lab.path("stream.pcapng");
     let policy = policy("").replace("directory = \"captures\"", "standard-output = true");
+    let changed = policy.replace("= true", "= true\nqueue = \"10MB\"");
     std::fs::write(lab.path("policy.toml"), policy).expect("writing a policy");
     let mut command = lab.net.b.command(program("rpcap"));
     command.arg("listen").arg(lab.path("policy.toml"));
@@ -270,10 +286,16 @@ fn standard_output_is_a_stream_for_another_program() {
     let daemon = Daemon::calling(&lab, &["-a", &listener.active()]);
     listener.wait_for_captures(1);
     let sent = frames_of_many_sizes(1..200);
-    Source::new(&lab.net.a, "a0").send_all(&sent);
-    wait_until("all packets are in the stream", || {
-        e2e::savefile::read_so_far(&file).len() == sent.len()
-    });
+    let source = Source::new(&lab.net.a, "a0");
+    let (first, second) = sent.split_at(100);
+    let arrived = |count| e2e::savefile::read_so_far(&file).len() == count;
+    source.send_all(first);
+    wait_until("the first packets are in the stream", || arrived(100));
+    // Another output would write into the middle of it.
+    listener.reload(&changed);
+    listener.process.wait_for_line("another still writes there");
+    source.send_all(second);
+    wait_until("all packets are in the stream", || arrived(sent.len()));
     let got = listener.finish();
     got.accounts["127.0.0.1 b0"].check_all_written(sent.len());
     assert_frames("the stream", &sent, &e2e::savefile::read(&file).packets);

@@ -55,7 +55,8 @@ impl Keeping {
         if new.is_some() && new != old {
             journal.warn("[tools] listen is read at the start only: restart the collector");
         }
-        let names = look_up(&policy).await;
+        let known = Arc::clone(&self.rules.borrow());
+        let names = look_up(&policy, &known.names).await;
         shared.filters.clear();
         shared.outputs.retain(&policy);
         warn(&policy, journal);
@@ -65,7 +66,7 @@ impl Keeping {
 
     async fn look_up(&mut self) {
         let rules = Arc::clone(&self.rules.borrow());
-        let names = look_up(&rules.policy).await;
+        let names = look_up(&rules.policy, &rules.names).await;
         if names != rules.names {
             let policy = rules.policy.clone();
             self.rules.send_replace(Arc::new(Rules { policy, names }));
@@ -80,28 +81,57 @@ pub(super) fn warn(policy: &Policy, journal: &Journal) {
     }
 }
 
-/// The addresses of a policy's hosts. One that cannot be found has none.
-pub(super) async fn look_up(policy: &Policy) -> Names {
+/// The addresses of a policy's hosts. One that cannot be looked up keeps those that were known: a
+/// resolver that is away for a moment is no reason to end captures.
+pub(super) async fn look_up(policy: &Policy, known: &Names) -> Names {
     let hosts: BTreeSet<String> = policy.hosts().map(str::to_owned).collect();
+    let mut names = Names::default();
     let mut looking = JoinSet::new();
     for host in hosts {
+        if let Some(addresses) = known.of(&host) {
+            names.insert(host.clone(), addresses.to_vec());
+        }
         looking.spawn(async move {
             let found = tokio::time::timeout(LOOK_UP, lookup_host((host.clone(), 0))).await;
-            let mut addresses: Vec<_> = match found {
-                Ok(Ok(addresses)) => addresses.map(|a| a.ip().to_canonical()).collect(),
-                Ok(Err(_)) | Err(_) => Vec::new(),
-            };
+            let mut addresses: Vec<_> = found.ok()?.ok()?.map(|a| a.ip().to_canonical()).collect();
             // Servers turn the order from answer to answer.
             addresses.sort_unstable();
             addresses.dedup();
-            (host, addresses)
+            Some((host, addresses))
         });
     }
-    let mut names = Names::default();
     while let Some(found) = looking.join_next().await {
-        if let Ok((host, addresses)) = found {
+        if let Ok(Some((host, addresses))) = found {
             names.insert(host, addresses);
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::path::Path;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_that_cannot_be_looked_up_keeps_its_addresses() {
+        // No name server is asked for a label of 64 letters.
+        let lost = format!("{}.example", "x".repeat(64));
+        let text = format!(
+            "[output.o]\ndirectory = \"d\"\n[[agent]]\nhost = [\"{lost}\", \"127.0.0.1\"]\n"
+        );
+        let policy = Policy::parse(&text, Path::new("")).unwrap();
+        let (old, new) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([127, 0, 0, 1]));
+        let mut known = Names::default();
+        for host in [&lost, "127.0.0.1", "no longer in the policy"] {
+            known.insert(host.to_owned(), vec![old]);
+        }
+        let names = look_up(&policy, &known).await;
+        assert_eq!(names.of(&lost), Some(&[old][..]));
+        assert_eq!(names.of("127.0.0.1"), Some(&[new][..]));
+        assert_eq!(names.of("no longer in the policy"), None);
+        assert_eq!(look_up(&policy, &Names::default()).await.of(&lost), None);
+    }
 }

@@ -51,7 +51,7 @@ use tokio::task::JoinSet;
 use self::filters::Filters;
 use self::keeping::Keeping;
 use self::outputs::Outputs;
-use self::policy::{Policy, PolicyError};
+use self::policy::{Names, Policy, PolicyError};
 use self::registry::Registry;
 use self::shared::{Course, Rules, Shared};
 use self::udp::Ports;
@@ -89,7 +89,7 @@ pub enum StartError {
     #[error("{0}")]
     Output(String),
     /// The UDP port.
-    #[error("cannot receive datagrams at {address}: {source}")]
+    #[error("cannot receive datagrams at {address}: {source}; see --data-port")]
     Data {
         /// Where.
         address: SocketAddr,
@@ -115,7 +115,7 @@ impl Collector {
         let outputs = Outputs::new(Arc::clone(&journal));
         outputs.prepare(&policy).map_err(StartError::Output)?;
         keeping::warn(&policy, &journal);
-        let names = keeping::look_up(&policy).await;
+        let names = keeping::look_up(&policy, &Names::default()).await;
         let ports = Ports::bind(options.data, options.receivers, Arc::clone(&journal))
             .map_err(|source| StartError::Data { address: options.data, source })?;
         let (rules, watched) = watch::channel(Arc::new(Rules { policy, names }));

@@ -37,6 +37,7 @@ impl Outputs {
     /// Starts those that a policy needs and that do not run yet, or none of them.
     pub fn prepare(&self, policy: &Policy) -> Result<(), String> {
         let mut state = self.lock();
+        state.threads.retain(|thread| !thread.is_finished());
         let mut made = Vec::new();
         for plan in policy.outputs() {
             if state.running.iter().any(|o| o.plan == *plan) {
@@ -96,5 +97,34 @@ impl Outputs {
             // If it panicked, that was said.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn outputs_that_have_ended_are_forgotten() {
+        let directory = std::env::temp_dir().join(format!("rpcap-outputs-{}", std::process::id()));
+        let outputs = Outputs::new(Arc::default());
+        for n in 0..5 {
+            let to = directory.join(n.to_string());
+            let text = format!("[output.o]\ndirectory = {to:?}\n[[agent]]\n");
+            let policy = Policy::parse(&text, &directory).unwrap();
+            outputs.prepare(&policy).unwrap();
+            outputs.retain(&policy);
+            assert_eq!(outputs.running().len(), 1);
+            let state = outputs.lock();
+            assert!(state.threads.len() <= 2, "{}", state.threads.len());
+            let (_, ending) = state.threads.split_last().unwrap();
+            while ending.iter().any(|thread| !thread.is_finished()) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        outputs.finish();
+        std::fs::remove_dir_all(directory).unwrap();
     }
 }

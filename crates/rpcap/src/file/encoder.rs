@@ -28,6 +28,12 @@ impl Encoder {
         }
     }
 
+    /// Begins another section, whose interfaces are numbered anew: what it begins with. pcap has none, and needs none.
+    pub fn restart(&mut self) -> Vec<u8> {
+        self.snaplens.clear();
+        self.start()
+    }
+
     /// Adds an interface: its number, and what has to stand in front of its packets.
     pub fn add(&mut self, meta: &Meta) -> Result<(u32, Vec<u8>), Error> {
         let block = match self.resolution() {

@@ -22,6 +22,12 @@ impl<W: Write> Stream<W> {
         Ok(Self { out, snaplens: Vec::new() })
     }
 
+    /// Begins another section, whose interfaces are numbered anew.
+    pub fn restart(&mut self) -> io::Result<()> {
+        self.snaplens.clear();
+        self.out.write_all(&pcapng::section_header())
+    }
+
     /// Adds an interface; its number.
     pub fn add(&mut self, meta: &Meta) -> Result<u32, Error> {
         self.out.write_all(&pcapng::interface_description(meta)?)?;

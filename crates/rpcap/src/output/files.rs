@@ -125,6 +125,8 @@ impl Files {
             {
                 writer.finish();
                 self.tell(Which::Of(id), &mut writer, journal);
+                // It tries no more, so it would never say that the disk takes something again.
+                self.stopped.remove(&Which::Of(id));
             }
         }
     }
@@ -330,5 +332,33 @@ mod tests {
         files.finish(&journal);
         other.finish(&journal);
         assert_eq!((written(), account.settled()), (9, 9));
+    }
+
+    #[test]
+    fn a_disk_that_refuses_is_told_of_again_when_the_agent_that_met_it_has_gone() {
+        let place = Place::new("stopped");
+        let mut files = place.open();
+        // Nothing can be written where there is no directory.
+        std::fs::remove_dir(&place.0).unwrap();
+        let journal = Journal::default();
+        journal.hold();
+        let long_ago = Instant::now().checked_sub(2 * LINGER).unwrap();
+        for stream in 1..=3 {
+            let begin = Begin {
+                stream,
+                label: stream.to_string(),
+                meta: Meta::default(),
+                account: Arc::default(),
+            };
+            files.begin(begin);
+            files.packet(stream, &Record::default());
+            files.end(stream);
+            files.tell_all(&journal);
+            files.streams.get_mut(&stream).unwrap().ended = Some(long_ago);
+            files.drop_gone(&journal);
+            assert_eq!((files.writers.len(), files.stopped.len()), (0, 0));
+        }
+        let lines = journal.newest(10);
+        assert!(lines.len() == 3 && lines.iter().all(|l| l.contains("cannot write")), "{lines:?}");
     }
 }

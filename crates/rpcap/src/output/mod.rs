@@ -25,6 +25,30 @@ pub use self::thread::{Output, Way};
 use crate::file::{Record, Summary};
 use crate::journal::Journal;
 
+/// Interfaces that a section of a savefile describes before another begins.
+const INTERFACES: usize = 10_000;
+
+/// Whether so many interfaces are enough for a section. As many again as are captured from have room
+/// in any case, so that sections do not come one upon the other.
+fn is_full(interfaces: usize, streams: usize) -> bool {
+    interfaces >= INTERFACES.max(2 * streams)
+}
+
+/// The names of a savefile's packets' interfaces, which are also what is in them.
+#[cfg(test)]
+fn interfaces_of(mut savefile: crate::file::read::Reader) -> Vec<String> {
+    let mut names = Vec::new();
+    while savefile.advance().unwrap().is_some() {
+        if let Some(packet) = savefile.packet() {
+            let name = packet.description.name().unwrap();
+            assert_eq!(name.as_bytes(), packet.data);
+            names.push(name);
+        }
+    }
+    assert_eq!(savefile.truncated(), None);
+    names
+}
+
 /// What an output does with packets. Called by the output's own thread only.
 ///
 /// It counts every packet that it is given, in the stream's [`Account`], as written or not, at the

@@ -1,4 +1,4 @@
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,6 +13,9 @@ use crate::locked::lock;
 const FULL: usize = 256 * 1024;
 /// Buffers that are kept for the next batches.
 const SPARE: usize = 16;
+/// Captures whose beginning may wait: agents that come and go would fill the memory behind an output
+/// that takes nothing.
+const BEGINNINGS: usize = 16_384;
 
 /// What became of a stream's packets after they had been received.
 ///
@@ -70,7 +73,9 @@ pub(super) enum Message {
 
 /// From those who receive to the one who writes.
 ///
-/// It never makes a receiver wait: what it has no room for is dropped and counted.
+/// It never makes a receiver wait: what it has no room for is dropped and counted. What is told of
+/// captures is bounded as well: of each, one summary waits, the newest, and where too many
+/// have begun and ended, further ones begin later.
 #[derive(Debug)]
 pub struct Queue {
     state: Mutex<State>,
@@ -85,6 +90,42 @@ struct State {
     bytes: usize,
     spare: Vec<Vec<u8>>,
     accounts: HashMap<u32, Arc<Account>>,
+    /// Messages that were taken so far.
+    taken: usize,
+    /// Where the newest summary of a capture is, counted in all messages that there ever were.
+    summaries: HashMap<u32, usize>,
+    /// Captures whose beginning waits.
+    beginnings: usize,
+    /// Captures that cannot begin yet. What comes of them finds no room.
+    late: BTreeMap<u32, Begin>,
+}
+
+impl State {
+    fn begin(&mut self, begin: Begin) {
+        self.beginnings += 1;
+        self.messages.push_back(Message::Begin(Box::new(begin)));
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        let message = self.messages.pop_front()?;
+        self.taken = self.taken.wrapping_add(1);
+        if let Message::Begin(_) = message {
+            self.beginnings -= 1;
+            if let Some((_, begin)) = self.late.pop_first() {
+                self.begin(begin);
+            }
+        }
+        Some(message)
+    }
+
+    /// The newest summary of a capture, if it still waits.
+    fn summary(&mut self, stream: u32) -> Option<&mut Summary> {
+        let at = self.summaries.get(&stream)?.wrapping_sub(self.taken);
+        match self.messages.get_mut(at) {
+            Some(Message::Summary(_, summary)) => Some(summary),
+            _ => None,
+        }
+    }
 }
 
 impl Queue {
@@ -102,14 +143,30 @@ impl Queue {
     pub fn begin(&self, begin: Begin) {
         let mut state = self.lock();
         state.accounts.insert(begin.stream, Arc::clone(&begin.account));
-        state.messages.push_back(Message::Begin(Box::new(begin)));
+        // It has summaries of its own.
+        state.summaries.remove(&begin.stream);
+        if state.beginnings < BEGINNINGS {
+            state.begin(begin);
+        } else {
+            state.late.insert(begin.stream, begin);
+        }
         drop(state);
         self.ready.notify_one();
     }
 
     /// Tells what is known of a stream by now.
     pub fn summarise(&self, stream: u32, summary: Summary) {
-        self.lock().messages.push_back(Message::Summary(stream, Box::new(summary)));
+        let mut state = self.lock();
+        if state.late.contains_key(&stream) {
+            return;
+        }
+        if let Some(waiting) = state.summary(stream) {
+            *waiting = summary;
+            return;
+        }
+        let at = state.taken.wrapping_add(state.messages.len());
+        state.summaries.insert(stream, at);
+        state.messages.push_back(Message::Summary(stream, Box::new(summary)));
     }
 
     /// Tells that a capture is over. Its packets were all given before.
@@ -117,6 +174,10 @@ impl Queue {
         let mut state = self.lock();
         // Nothing of it can be dropped any more.
         state.accounts.remove(&stream);
+        state.summaries.remove(&stream);
+        if state.late.remove(&stream).is_some() {
+            return;
+        }
         state.messages.push_back(Message::End(stream));
         drop(state);
         self.ready.notify_one();
@@ -132,12 +193,17 @@ impl Queue {
     fn give(&self, batch: &Arc<Batch>) {
         let mut state = self.lock();
         let room = batch.room();
-        if state.bytes + room > self.limit {
+        let is_full = state.bytes + room > self.limit;
+        if is_full || !state.late.is_empty() {
             for (stream, ..) in batch.iter() {
-                if let Some(account) = state.accounts.get(&stream) {
+                if (is_full || state.late.contains_key(&stream))
+                    && let Some(account) = state.accounts.get(&stream)
+                {
                     account.overflowed.fetch_add(1, Relaxed);
                 }
             }
+        }
+        if is_full {
             return;
         }
         state.bytes += room;
@@ -156,7 +222,7 @@ impl Queue {
         let state = self.lock();
         let waited = self.ready.wait_timeout_while(state, wait, |s| s.messages.is_empty());
         let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        state.messages.pop_front()
+        state.take()
     }
 
     /// Takes a batch back that was written.
@@ -328,6 +394,65 @@ mod tests {
         outlet.push(1, &PacketHeader::default(), &[0; 100]);
         outlet.flush();
         assert_eq!(a.settled() + waiting, given);
+    }
+
+    #[test]
+    fn of_a_capture_the_newest_summary_waits() {
+        let queue = Queue::new(LIMIT);
+        let delivered = |n| Summary { delivered: Some(n), ..Summary::default() };
+        begin(&queue, 1);
+        begin(&queue, 2);
+        for n in 0..100 {
+            queue.summarise(1, delivered(n));
+            queue.summarise(2, delivered(n + 1000));
+        }
+        queue.end(1);
+        begin(&queue, 1);
+        queue.summarise(1, delivered(5));
+        let mut came = Vec::new();
+        while let Some(message) = take(&queue) {
+            match message {
+                Message::Summary(stream, summary) => {
+                    came.push((stream, summary.delivered));
+                    // It waits no more: the next is another.
+                    if stream == 2 && came.len() == 2 {
+                        queue.summarise(2, delivered(7));
+                    }
+                }
+                Message::End(stream) => came.push((stream, None)),
+                _ => {}
+            }
+        }
+        let expected = [(1, Some(99)), (2, Some(1099)), (1, None), (1, Some(5)), (2, Some(7))];
+        assert_eq!(came, expected);
+    }
+
+    #[test]
+    fn captures_that_come_and_go_behind_an_output_that_takes_nothing_are_bounded() {
+        let queue = Arc::new(Queue::new(LIMIT));
+        let mut outlet = Outlet::new(Route::new([Arc::clone(&queue)]));
+        let mut push = |stream| {
+            outlet.push(stream, &PacketHeader::default(), b"abc");
+            outlet.flush();
+        };
+        for _ in 0..3 * BEGINNINGS {
+            begin(&queue, 1);
+            queue.summarise(1, Summary::default());
+            queue.end(1);
+        }
+        assert_eq!(queue.lock().messages.len(), 3 * BEGINNINGS);
+        let account = begin(&queue, 2);
+        queue.summarise(2, Summary::default());
+        push(2);
+        assert_eq!(account.settled(), 1);
+        // There is room again: it begins, and has packets.
+        while !matches!(take(&queue), Some(Message::Packets(_))) {}
+        push(2);
+        assert_eq!(account.settled(), 1);
+        assert!(matches!(take(&queue), Some(Message::Begin(begin)) if begin.stream == 2));
+        assert!(matches!(take(&queue), Some(Message::Packets(_))));
+        assert!(take(&queue).is_none() && queue.lock().late.is_empty());
+        assert_eq!(queue.lock().beginnings, 0);
     }
 
     #[test]

@@ -102,6 +102,11 @@ impl Names {
         self.0.insert(host, addresses);
     }
 
+    /// A host's addresses, if it was ever found.
+    pub fn of(&self, host: &str) -> Option<&[IpAddr]> {
+        self.0.get(host).map(Vec::as_slice)
+    }
+
     /// Whether the address is one of the host's.
     pub fn is(&self, host: &str, address: IpAddr) -> bool {
         let address = address.to_canonical();

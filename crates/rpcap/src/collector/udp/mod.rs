@@ -16,7 +16,7 @@ pub use self::receiver::{Counts, Receiver, Sums};
 pub use self::switchboard::{Command, Started, Strangers, Switchboard};
 use super::flow::Flow;
 use crate::data::Received;
-use crate::data::datagrams::Options;
+use crate::data::datagrams::{Datagrams, Options};
 use crate::journal::Journal;
 use crate::locked::lock;
 
@@ -63,6 +63,11 @@ impl Ports {
     pub fn bind(address: SocketAddr, threads: usize, journal: Arc<Journal>) -> io::Result<Self> {
         let threads = if cfg!(target_os = "linux") { threads.max(1) } else { 1 };
         let options = Options { reuse_port: threads > 1, ..Options::default() };
+        if options.reuse_port && address.port() != 0 {
+            // Another collector of this user shares its port with whoever wants to: each would get the
+            // datagrams of some agents. A socket that shares with nobody finds that out.
+            drop(Datagrams::bind(address, &Options::default())?);
+        }
         let mut receivers = vec![Receiver::start(address, &options, Arc::clone(&journal))?];
         let address = receivers[0].address();
         for _ in 1..threads {

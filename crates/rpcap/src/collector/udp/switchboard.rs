@@ -240,7 +240,21 @@ impl Switchboard {
         self.over.insert(source, now);
         let received = line.finish(&mut self.outlets);
         self.outlets[line.outlet].flush();
+        self.close(line.outlet);
         Some(received)
+    }
+
+    /// Lets go of an outlet that no line leads to any more: it would keep the queues of outputs that
+    /// have ended.
+    fn close(&mut self, outlet: usize) {
+        if self.lines.iter().flatten().any(|line| line.outlet == outlet) {
+            return;
+        }
+        self.outlets.swap_remove(outlet);
+        let moved = self.outlets.len();
+        for line in self.lines.iter_mut().flatten().filter(|line| line.outlet == moved) {
+            line.outlet = outlet;
+        }
     }
 
     /// The socket is empty, or much came: shows what came and gives up what has been missing for

@@ -144,8 +144,43 @@ fn what_is_missing_is_given_up_after_a_while() {
     assert_eq!((capture.gauge.packets(), capture.gauge.gaps()), (3, 1));
 }
 
+#[test]
+fn outputs_that_no_capture_has_any_more_are_let_go() {
+    let mut board = Switchboard::default();
+    let queues: Vec<_> = (0..3).map(|_| Arc::new(Queue::new(1 << 20))).collect();
+    // Two captures have the same output.
+    let mut flows = Vec::new();
+    for (port, queue) in (1000..).zip([0, 1, 2, 1]) {
+        let route = Route::new([Arc::clone(&queues[queue])]);
+        let flow = Arc::new(Flow::new(port.into(), 262_144, A, route));
+        tell(&mut board, Command::Bind(from(port), Arc::clone(&flow)));
+        board.datagram(from(port), &stream(1)[0]);
+        flows.push(flow);
+    }
+    let mut given = Vec::new();
+    for ended in [0, 1, 3, 2] {
+        assert_eq!(end(&mut board, &flows[ended]), 1);
+        given.push(queues.iter().map(|q| q.bytes() > 0).collect::<Vec<_>>());
+    }
+    // What came went to the output that it was for, wherever that stood.
+    let (one, two) = ([true, false, false], [true, true, false]);
+    assert_eq!(given, [one, two, two, [true; 3]]);
+    drop(flows);
+    assert!(queues.iter().all(|queue| Arc::strong_count(queue) == 1));
+}
+
 fn ports() -> Arc<Ports> {
     Arc::new(Ports::bind("127.0.0.1:0".parse().unwrap(), 2, Arc::default()).unwrap())
+}
+
+#[test]
+fn a_port_is_shared_by_the_threads_of_one_collector_only() {
+    let ports = ports();
+    let address = ([127, 0, 0, 1], ports.port()).into();
+    for threads in [1, 2] {
+        let error = Ports::bind(address, threads, Arc::default()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
 }
 
 fn local_flow(stream: u32) -> Arc<Flow> {

@@ -134,6 +134,10 @@ impl Datagrams {
     fn bind_for(address: SocketAddr, options: &Options, longest: usize) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         enlarge(&socket, options.receive_buffer);
+        if address.is_ipv6() && address.ip().is_unspecified() {
+            // The address of everything is IPv4's too, whatever the system's default is.
+            socket.set_only_v6(false)?;
+        }
         if options.reuse_port {
             reuse_port(&socket)?;
         }

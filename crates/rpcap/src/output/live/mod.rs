@@ -29,9 +29,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use self::place::Place;
+pub(super) use self::place::Place;
 use self::readers::Readers;
-use super::{Account, Begin, Destination, Drain, OutputPlan};
+use super::{Account, Begin, Destination, Drain, OutputPlan, is_full};
 use crate::file::{Encoder, Format, Meta, Record, Summary};
 use crate::journal::Journal;
 use crate::text::harmless;
@@ -42,8 +42,6 @@ const FULL: usize = 256 * 1024;
 const LAST: Duration = Duration::from_secs(2);
 /// How long what finds readers may take after that: a name server, say, may not answer.
 const AFTER_LAST: Duration = Duration::from_millis(500);
-/// Most interfaces of a savefile: all that there were are in the header of those that come later.
-const INTERFACES: usize = 10_000;
 
 /// What finds readers, ready to begin.
 type Work = Box<dyn FnOnce() + Send>;
@@ -62,8 +60,9 @@ pub struct Live {
     encoder: Encoder,
     /// Blocks that are not given on yet.
     chunk: Vec<u8>,
+    /// Those that run.
     streams: HashMap<u32, Known>,
-    /// What the savefile has a description of, or has no place for. Agents come back.
+    /// What the section has a description of, or has no place for. Agents come back.
     interfaces: HashMap<Meta, Option<u32>>,
     /// Streams that have packets in the chunk.
     pending: Vec<u32>,
@@ -72,7 +71,7 @@ pub struct Live {
 #[derive(Debug)]
 struct Known {
     meta: Meta,
-    /// Its number in the savefile; `None` if that has no place for its link type.
+    /// Its number in the section; `None` if that has no place for its link type.
     interface: Option<u32>,
     account: Arc<Account>,
     /// Packets in the chunk.
@@ -119,17 +118,15 @@ impl Live {
         }
     }
 
-    /// The number of an interface in the savefile, if that has a place for it.
+    /// The number of an interface in the section, if that has a place for it.
     fn interface(&mut self, meta: &Meta) -> Option<u32> {
         if let Some(known) = self.interfaces.get(meta) {
             return *known;
         }
-        let is_full = self.interfaces.len() >= INTERFACES;
-        let added = match is_full {
-            true => Err(format!("there are {INTERFACES} already")),
-            false => self.encoder.add(meta).map_err(|e| e.to_string()),
-        };
-        let number = match added {
+        if is_full(self.interfaces.len(), self.streams.len()) {
+            self.begin_section();
+        }
+        let number = match self.encoder.add(meta) {
             Ok((number, block)) => {
                 self.readers.add_to_header(&block);
                 Some(number)
@@ -141,10 +138,33 @@ impl Live {
                 None
             }
         };
-        if !is_full {
-            self.interfaces.insert(meta.clone(), number);
-        }
+        self.interfaces.insert(meta.clone(), number);
         number
+    }
+
+    /// Another section, which describes what is captured from now: all that there ever was would be
+    /// too much for those who come later.
+    fn begin_section(&mut self) {
+        self.interfaces.clear();
+        let mut header = self.encoder.restart();
+        for known in self.streams.values_mut() {
+            known.interface = match self.interfaces.get(&known.meta) {
+                Some(number) => *number,
+                None => {
+                    let added = self.encoder.add(&known.meta).ok();
+                    let number = added.map(|(number, block)| {
+                        header.extend(block);
+                        number
+                    });
+                    self.interfaces.insert(known.meta.clone(), number);
+                    number
+                }
+            };
+        }
+        // pcap goes on as it was.
+        if !header.is_empty() {
+            self.readers.set_header(&header);
+        }
     }
 
     /// Gives on what was gathered.
@@ -176,7 +196,7 @@ impl Drain for Live {
         if self.streams.get(&stream).is_some_and(same) {
             return;
         }
-        // Packets of it in the chunk are of the interface that it was.
+        // Packets in the chunk are of the interface that it was, and of the section.
         self.flush();
         let interface = self.interface(&meta);
         let known = Known { meta, interface, account, pending: 0, summary: Summary::default() };
@@ -211,6 +231,9 @@ impl Drain for Live {
         {
             self.encoder.summary(&mut self.chunk, interface, &known.summary);
         }
+        // Its packets are counted before it is forgotten.
+        self.flush();
+        self.streams.remove(&stream);
     }
 
     fn tick(&mut self, _: &Journal) {}

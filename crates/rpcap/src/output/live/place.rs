@@ -13,11 +13,11 @@ static TAKEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 /// When a policy is read again, an output whose plan has changed begins before the old one has
 /// ended: the port is not free yet, and two would write to one pipe.
 #[derive(Debug)]
-pub(super) struct Place(String);
+pub(in crate::output) struct Place(String);
 
 impl Place {
     /// The place, unless it is taken.
-    pub(super) fn take(destination: &Destination) -> Option<Self> {
+    pub(in crate::output) fn take(destination: &Destination) -> Option<Self> {
         let name = match destination {
             // Whatever is free.
             Destination::PcapOverIp(address) if address.port() == 0 => String::new(),

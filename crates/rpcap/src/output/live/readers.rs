@@ -125,13 +125,14 @@ impl Readers {
     pub(super) fn add_to_header(&self, block: &[u8]) {
         let mut state = lock(&self.state);
         state.header.extend_from_slice(block);
-        let chunk = Chunk::new(block, 0);
-        for queue in &state.queues {
-            // Without a description of its interface no packet can be read.
-            if !queue.put(&chunk, HEADER_ROOM) {
-                queue.close();
-            }
-        }
+        state.describe(block);
+    }
+
+    /// What a savefile begins with from now on. In those that have begun it is another section.
+    pub(super) fn set_header(&self, header: &[u8]) {
+        let mut state = lock(&self.state);
+        state.header = header.to_vec();
+        state.describe(header);
     }
 
     /// Gives whole blocks to all readers; whether any took them.
@@ -226,6 +227,18 @@ impl Readers {
                 }
             }
             packets += chunk.packets;
+        }
+    }
+}
+
+impl State {
+    /// Gives all readers what no packet can be read without.
+    fn describe(&self, blocks: &[u8]) {
+        let chunk = Chunk::new(blocks, 0);
+        for queue in &self.queues {
+            if !queue.put(&chunk, HEADER_ROOM) {
+                queue.close();
+            }
         }
     }
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use super::readers::GLANCE;
 use super::*;
+use crate::file::read::Reader;
+use crate::output::{INTERFACES, interfaces_of};
 
 /// An output, and what it says.
 struct Running {
@@ -282,15 +284,75 @@ fn pcap_has_one_link_type() {
 }
 
 #[test]
-fn interfaces_are_bounded_in_number() {
-    let (mut running, _) = server();
-    for n in 0..INTERFACES as u32 + 10 {
-        let account = Arc::clone(&running.account);
-        begin(&mut running.live, n + 10, &format!("eth{n}"), 1, &account);
+fn a_savefile_of_ever_new_interfaces_goes_on_in_another_section() {
+    let (mut running, address) = server();
+    let mut early = TcpStream::connect(address).unwrap();
+    running.wait(" reads", 1);
+    let account = Arc::clone(&running.account);
+    // Two streams that are described alike, and one that has another number in the next section.
+    begin(&mut running.live, 2, "eth0", 1, &account);
+    let count = INTERFACES as u32 + 10;
+    let write = |live: &mut Live, stream: u32, data: &str| {
+        let len = data.len() as u32;
+        live.packet(stream, &Record { len, data: data.as_bytes(), ..Record::default() });
+    };
+    let mut expected = Vec::new();
+    for n in 0..count {
+        let name = format!("tun{n}");
+        begin(&mut running.live, n + 10, &name, 1, &account);
+        begin(&mut running.live, 3, "eth1", 1, &account);
+        for (stream, name) in [(1, "eth0"), (n + 10, &name), (2, "eth0"), (3, "eth1")] {
+            write(&mut running.live, stream, name);
+            expected.push(name.to_owned());
+        }
+        running.live.end(n + 10);
     }
-    running.wait("there are 10000 already; its packets are counted as not written", 10);
-    assert_eq!(running.live.interfaces.len(), INTERFACES);
+    // Those that run, and those that have come since.
+    assert_eq!(running.live.streams.len(), 3);
+    assert_eq!(running.live.interfaces.len(), 14);
+    let mut late = TcpStream::connect(address).unwrap();
+    running.wait(" reads", 2);
+    let last = expected.len();
+    for (stream, name) in [(1, "eth0"), (2, "eth0"), (3, "eth1")] {
+        write(&mut running.live, stream, name);
+        expected.push(name.to_owned());
+    }
     running.finish();
+    assert_eq!(running.counts(), (expected.len() as u64, 0));
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    early.read_to_end(&mut first).unwrap();
+    late.read_to_end(&mut second).unwrap();
+    let described = |bytes: &[u8]| {
+        let blocks = blocks(bytes);
+        let of = |kind: u32| blocks.iter().filter(|block| **block == kind).count();
+        (of(0x0a0d_0d0a), of(1))
+    };
+    assert_eq!(described(&first), (2, INTERFACES + 14));
+    assert_eq!(described(&second), (1, 14));
+    let named = |bytes| interfaces_of(Reader::of_bytes(bytes).unwrap());
+    assert!(named(first) == expected);
+    assert_eq!(named(second), expected[last..]);
+}
+
+#[test]
+fn pcap_goes_on_as_it_is() {
+    let plan = OutputPlan { format: Some(Format::Pcap), ..plan("pcap-over-ip:127.0.0.1:0") };
+    let mut running = start(&plan);
+    let line = running.wait("readers may connect to ", 1);
+    let mut reader = TcpStream::connect(line.rsplit(' ').next().unwrap()).unwrap();
+    running.wait(" reads", 1);
+    let account = Arc::clone(&running.account);
+    for n in 0..INTERFACES as u32 + 10 {
+        begin(&mut running.live, 10, &format!("tun{n}"), 1, &account);
+        running.live.end(10);
+    }
+    assert_eq!(running.live.interfaces.len(), 12);
+    running.packets(3, 100);
+    running.finish();
+    assert_eq!(running.counts(), (3, 0));
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes.len(), 24 + 3 * 116);
 }
 
 #[cfg(unix)]
