@@ -21,7 +21,7 @@ use win::service::manage::{self, Account, Plan};
 use crate::auth;
 use crate::cli::Arguments;
 use crate::config::{self, Config};
-use crate::files::shown;
+use crate::files::{self, shown};
 use crate::reload::Reloader;
 use crate::session::Shared;
 use crate::settings::Settings;

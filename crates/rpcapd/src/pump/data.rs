@@ -209,7 +209,7 @@ impl Listening {
                 return Err(DataError::Aborted);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if is_late || left.is_zero() {
+            if left.is_zero() {
                 return Err(DataError::NoClient(self.address));
             }
             match self.poll.poll(&mut events, Some(left)) {

@@ -80,7 +80,8 @@ pub(super) fn restrict(paths: &Paths) -> Result<Part, RulesetError> {
 
 /// Where the file is that a link in `/etc` leads to, wherever this system has it.
 fn resolvers() -> Option<PathBuf> {
-    fs::canonicalize("/etc/resolv.conf").ok()?.parent().map(Path::to_owned)
+    let file = fs::canonicalize("/etc/resolv.conf").ok()?;
+    file.parent().filter(|directory| *directory != Path::new("/")).map(Path::to_owned)
 }
 
 /// What libpcap captures from USB buses with, and where it finds them.
