@@ -176,7 +176,9 @@ mod tests {
         assert!(rest.is_empty());
     }
 
-    /// What the peer of a write that was cut off reads to the end is what was counted.
+    /// What the peer of a write that was cut off reads to the end is what was counted. (Under Wine a
+    /// shutdown does not end a write that waits.)
+    #[cfg(unix)]
     #[test]
     fn packets_on_their_way_when_a_capture_is_aborted_count_as_sent() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

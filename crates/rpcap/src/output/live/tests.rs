@@ -1,6 +1,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 
 use super::readers::GLANCE;
 use super::*;
@@ -288,6 +289,19 @@ fn a_savefile_of_ever_new_interfaces_goes_on_in_another_section() {
     let (mut running, address) = server();
     let mut early = TcpStream::connect(address).unwrap();
     running.wait(" reads", 1);
+    // All the time: it is to miss nothing, so it is waited for.
+    let read = Arc::new(AtomicUsize::new(0));
+    let early = std::thread::spawn({
+        let read = Arc::clone(&read);
+        move || {
+            let (mut all, mut part) = (Vec::new(), [0; 65_536]);
+            while let n @ 1.. = early.read(&mut part).unwrap() {
+                all.extend(&part[..n]);
+                read.store(all.len(), Relaxed);
+            }
+            all
+        }
+    });
     let account = Arc::clone(&running.account);
     // Two streams that are described alike, and one that has another number in the next section.
     begin(&mut running.live, 2, "eth0", 1, &account);
@@ -306,6 +320,11 @@ fn a_savefile_of_ever_new_interfaces_goes_on_in_another_section() {
             expected.push(name.to_owned());
         }
         running.live.end(n + 10);
+        // A packet's block has 36 bytes besides its data.
+        while read.load(Relaxed) < 36 * expected.len() {
+            assert!(!early.is_finished());
+            std::thread::yield_now();
+        }
     }
     // Those that run, and those that have come since.
     assert_eq!(running.live.streams.len(), 3);
@@ -319,8 +338,7 @@ fn a_savefile_of_ever_new_interfaces_goes_on_in_another_section() {
     }
     running.finish();
     assert_eq!(running.counts(), (expected.len() as u64, 0));
-    let (mut first, mut second) = (Vec::new(), Vec::new());
-    early.read_to_end(&mut first).unwrap();
+    let (first, mut second) = (early.join().unwrap(), Vec::new());
     late.read_to_end(&mut second).unwrap();
     let described = |bytes: &[u8]| {
         let blocks = blocks(bytes);
