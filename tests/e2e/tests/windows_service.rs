@@ -183,7 +183,13 @@ fn npcap_decides_whom_it_runs_as() {
     };
     let install = |account: &[&str]| {
         let said = wine.service(&[&["install"][..], account, &["--", "-n"]].concat());
-        (said, wine.registry("rpcapd").expect("the service"))
+        // Seen once in a busy run: reg found nothing.
+        let mut service = None;
+        wait_until("the service is registered", || {
+            service = wine.registry("rpcapd");
+            service.is_some()
+        });
+        (said, service.unwrap_or_default())
     };
     let (said, _) = install(&[]);
     assert!(said.contains("there is a wpcap.dll but no Npcap"), "Wine's: {said}");

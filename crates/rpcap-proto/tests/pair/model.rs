@@ -119,7 +119,7 @@ impl Model {
                 let authenticated = false;
                 return Outcome::End(None, EndReason::Closed { authenticated });
             }
-            _ => return Outcome::Error(16),
+            _ => 16,
         };
         self.failures += 1;
         if self.failures == 10 {
