@@ -79,6 +79,21 @@ pub struct Options {
     pub deadline: Duration,
 }
 
+#[cfg(test)]
+impl Options {
+    /// With this policy, and a collector that nobody calls.
+    pub(crate) fn alone(policy: PathBuf) -> Self {
+        Self {
+            policy,
+            listeners: Vec::new(),
+            data: ([127, 0, 0, 1], 0).into(),
+            receivers: 1,
+            max_agents: 10,
+            deadline: Duration::from_secs(1),
+        }
+    }
+}
+
 /// Why a collector cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {

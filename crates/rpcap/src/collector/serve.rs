@@ -128,15 +128,8 @@ mod tests {
         std::fs::create_dir_all(&place).unwrap();
         let (policy, socket) = (place.join("policy.toml"), place.join("socket"));
         std::fs::write(&policy, "[output.x]\ndirectory = \"x\"\n[[agent]]\n").unwrap();
-        let options = Options {
-            policy,
-            listeners: Vec::new(),
-            data: ([127, 0, 0, 1], 0).into(),
-            receivers: 1,
-            max_agents: 10,
-            deadline: Duration::from_secs(1),
-        };
-        let collector = Collector::new(options, Arc::new(Journal::default())).await.unwrap();
+        let collector =
+            Collector::new(Options::alone(policy), Arc::new(Journal::default())).await.unwrap();
         let shared = collector.shared();
         let peer = ([192, 0, 2, 1], 1).into();
         let _claim = shared.registry.claim(peer, "host", &["eth\u{9b}2J"]).await.unwrap();

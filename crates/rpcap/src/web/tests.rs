@@ -1,7 +1,6 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -84,15 +83,8 @@ impl Page {
             );
         }
         let policy = place.file("policy.toml", &text);
-        let options = Options {
-            policy,
-            listeners: Vec::new(),
-            data: ([127, 0, 0, 1], 0).into(),
-            receivers: 1,
-            max_agents: 10,
-            deadline: Duration::from_secs(1),
-        };
-        let collector = Collector::new(options, Arc::new(Journal::default())).await.unwrap();
+        let collector =
+            Collector::new(Options::alone(policy), Arc::new(Journal::default())).await.unwrap();
         caller.access = collector.shared().rules.borrow().policy.http().cloned();
         let app = TowerToHyperService::new(routes::app(Web::new(collector.shared())));
         Self { app, caller, headers: Vec::new(), _place: place, _collector: collector }

@@ -97,15 +97,12 @@ impl State {
         self.next_id
     }
 
-    fn guard(&self, linktype: LinkType) -> Vec<Instruction> {
+    fn guard(&self, linktype: LinkType, with_dead: bool) -> Vec<Instruction> {
         // Those that live come first: if there is no room for all, it is the dead that go without.
-        let dead = self.flows.iter().rev().filter(|f| f.closed.is_some());
-        let flows = self.living().chain(dead).map(|f| &f.flow);
+        let living = self.flows.iter().filter(|f| f.closed.is_none());
+        let dead = self.flows.iter().rev().filter(|f| with_dead && f.closed.is_some());
+        let flows = living.chain(dead).map(|f| &f.flow);
         program::guard(self.control.iter().chain(flows), linktype)
-    }
-
-    fn living(&self) -> impl Iterator<Item = &Entry> {
-        self.flows.iter().filter(|f| f.closed.is_none())
     }
 
     /// Gives every capture the guard of now, or what matters of it. An error: one of them has that of
@@ -113,13 +110,10 @@ impl State {
     fn spread(&self) -> Result<(), capture::Error> {
         let mut result = Ok(());
         for (_, control, linktype) in &self.captures {
-            let without_dead = || {
-                program::guard(self.control.iter().chain(self.living().map(|f| &f.flow)), *linktype)
-            };
             // The kernel may have room for a shorter one (net.core.optmem_max).
             let given = control
-                .set_guard(&self.guard(*linktype))
-                .or_else(|_| control.set_guard(&without_dead()));
+                .set_guard(&self.guard(*linktype, true))
+                .or_else(|_| control.set_guard(&self.guard(*linktype, false)));
             if let Err(e) = given {
                 tracing::warn!("keeping the daemon's own traffic out of a capture: {e}");
                 result = Err(e);
@@ -177,7 +171,7 @@ impl OwnTraffic {
 
     /// The guard for a capture that is about to start. [`Self::watch`] keeps it up to date.
     pub fn guard(&self, linktype: LinkType) -> Vec<Instruction> {
-        if self.allowed { Vec::new() } else { self.lock().guard(linktype) }
+        if self.allowed { Vec::new() } else { self.lock().guard(linktype, true) }
     }
 
     /// Keeps a capture's guard up to date until the result is dropped.
