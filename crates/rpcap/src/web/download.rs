@@ -50,7 +50,8 @@ pub(super) async fn capture(
         return Err(bad(format!("seconds: 1 to {LONGEST} is wanted")));
     }
     if filter.len() > FILTER.0 || filter.contains('\0') {
-        return Err(bad(format!("filter: text of at most {} bytes is wanted", FILTER.0)));
+        let why = format!("filter: text of at most {} bytes, without NUL, is wanted", FILTER.0);
+        return Err(bad(why));
     }
     let agent = web.stream(&id)?;
     let place = Arc::clone(&web.downloads).try_acquire_owned();
