@@ -12,11 +12,24 @@ use crate::report::Report;
 pub fn status(socket: Option<&Path>, json: bool) -> anyhow::Result<String> {
     let reply = ask(socket, "status")?;
     if json {
-        return Ok(format!("{reply:#}\n"));
+        return Ok(harmless(&reply));
     }
     let report: Report =
         serde_json::from_value(reply).context("the daemon's answer: is it of this version?")?;
     Ok(report.to_string())
+}
+
+/// JSON that can be shown on a terminal: all but printable ASCII is escaped, as it may be in names of users and
+/// interfaces.
+fn harmless(json: &Value) -> String {
+    let mut text = String::new();
+    for c in format!("{json:#}\n").chars() {
+        match c {
+            '\n' | ' '..='~' => text.push(c),
+            c => c.encode_utf16(&mut [0; 2]).iter().for_each(|u| text += &format!("\\u{u:04x}")),
+        }
+    }
+    text
 }
 
 /// Has the daemon read its configuration again; the result is what changed.
@@ -53,4 +66,19 @@ fn exchange(path: &Path, request: &str) -> std::io::Result<String> {
     let mut text = String::new();
     stream.take(ANSWER_MAX).read_to_string(&mut text)?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_harmless_on_a_terminal_and_says_the_same() {
+        let name = "e\u{9b}2J\u{7f}\u{202e}\u{1f980}\"\\\n0";
+        let reply = serde_json::json!({ "user": name });
+        let text = harmless(&reply);
+        let escaped = r#""e\u009b2J\u007f\u202e\ud83e\udd80\"\\\n0""#;
+        assert_eq!(text, format!("{{\n  \"user\": {escaped}\n}}\n"));
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), reply);
+    }
 }
