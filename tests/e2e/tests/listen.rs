@@ -163,6 +163,10 @@ fn the_policy_decides_and_can_be_changed() {
     // A policy that is wrong changes nothing.
     listener.reload("[[agent]]\n");
     listener.process.wait_for_line("the old policy stays");
+    // What is wrong with it is one line, and does nothing to a terminal.
+    listener.reload("[[agent]]\n\"\\u001b[2J\" = 1\n");
+    let line = listener.process.wait_for_lines("the old policy stays", 2).remove(1);
+    assert!(line.contains("warning: ") && line.contains(r"unknown field `\u{1b}[2J`"), "{line}");
 
     listener.reload(&policy(""));
     listener.wait_for_captures(1);

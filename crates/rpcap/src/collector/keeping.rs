@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::policy::{Names, Policy};
 use super::shared::{Rules, Shared};
 use crate::journal::Journal;
+use crate::text::harmless;
 
 /// How often the names in a policy are looked up again.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(60);
@@ -43,13 +44,16 @@ impl Keeping {
     /// Reads the policy again. One that does not load changes nothing.
     async fn reload(&mut self) {
         let (shared, journal) = (&self.shared, &self.shared.journal);
-        let policy = match Policy::load(&self.path) {
+        let loaded = Policy::load(&self.path).map_err(|e| e.to_string());
+        let ready = loaded.and_then(|p| shared.outputs.prepare(&p).map(|()| p));
+        let policy = match ready {
             Ok(policy) => policy,
-            Err(error) => return journal.warn(&format!("{error}; the old policy stays")),
+            Err(error) => {
+                // It quotes lines of the file.
+                let error = harmless(error.replace('\n', " ").as_bytes());
+                return journal.warn(&format!("{error}; the old policy stays"));
+            }
         };
-        if let Err(error) = shared.outputs.prepare(&policy) {
-            return journal.warn(&format!("{error}; the old policy stays"));
-        }
         let place = |policy: &Policy| policy.tools().map(|tools| tools.listen);
         let (old, new) = (place(&self.rules.borrow().policy), place(&policy));
         if new.is_some() && new != old {

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::{ANYBODY, NAME_MAX, Rights, User, Users};
 use crate::cli;
 use crate::files::{self, Unread, shown};
+use crate::logging::escaped;
 
 /// Most bytes of a file.
 const SIZE_MAX: u64 = 16 * 1024 * 1024;
@@ -175,7 +176,9 @@ fn parse(path: &Path, text: &str) -> Result<Entries, ReadError> {
     toml::from_str(text).map_err(|e: toml::de::Error| {
         let at = e.span().map_or(0, |span| span.start);
         let line = text.get(..at).map_or(1, |before| before.matches('\n').count() + 1);
-        let reason = format!("line {line}: {}", e.message().replace('\n', ", "));
+        // A key that is not known is quoted in it, whatever is in it.
+        let message = e.message().replace('\n', ", ");
+        let reason = format!("line {line}: {}", escaped(&message, false));
         ReadError::Wrong { path: path.to_owned(), reason }
     })
 }

@@ -119,6 +119,7 @@ fn files_with_mistakes_let_nobody_in() {
         (format!("[alice]\npassword = \"{expensive}\"\n"), "more than 262144 kB"),
         (format!("[alice]\npassword = \"{endless}\"\n"), "more than 16 passes"),
         (format!("[alice]\npassword = \"{hash}\"\nadmin = true\n"), "line 3: unknown field"),
+        ("[alice]\n\"\\u001b\\t\" = true\n".to_owned(), r"line 2: unknown field `\u{1b}\t`"),
         (format!("[alice]\npassword = \"{hash}\"\nsnaplen = 0\n"), "alice: snaplen: "),
         (format!("[alice]\npassword = \"{hash}\"\ndevices = \"\"\n"), "alice: devices: "),
         (format!("[\"\"]\npassword = \"{hash}\"\n"), "expected a name"),

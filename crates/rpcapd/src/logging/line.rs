@@ -50,7 +50,8 @@ impl<W: Write> Write for Line<W> {
     }
 }
 
-fn escaped(line: &str, ansi: bool) -> Cow<'_, str> {
+/// A line without control characters, but for the escape sequences of colours if it has `ansi`.
+pub(crate) fn escaped(line: &str, ansi: bool) -> Cow<'_, str> {
     let bad = |c: char| c.is_control() && !(ansi && c == '\x1b');
     if !line.contains(bad) {
         return line.into();

@@ -16,6 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt};
 
 use line::OneLine;
+pub(crate) use line::escaped;
 pub use target::{Facility, Format, Level, Target};
 
 type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
