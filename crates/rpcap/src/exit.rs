@@ -131,5 +131,5 @@ pub(crate) fn line(error: &anyhow::Error) -> String {
         }
     }
     text.push_str(error.chain().find_map(|cause| cause.downcast_ref()).map_or("", advice));
-    rpcap::text::harmless(text.replace('\n', " ").as_bytes())
+    rpcap::text::harmless_line(&text)
 }

@@ -23,6 +23,11 @@ pub fn harmless(bytes: &[u8]) -> String {
     text
 }
 
+/// The same for a text of several lines, which become one with spaces between them.
+pub fn harmless_line(text: &str) -> String {
+    harmless(text.replace('\n', " ").as_bytes())
+}
+
 /// JSON that means the same and can be shown on a terminal: what [`harmless`] escapes is escaped in strings, the only
 /// place where it can stand. Line breaks between values stay.
 pub fn harmless_json(json: &str) -> String {

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::policy::{Names, Policy};
 use super::shared::{Rules, Shared};
 use crate::journal::Journal;
-use crate::text::harmless;
+use crate::text::harmless_line;
 
 /// How often the names in a policy are looked up again.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(60);
@@ -50,7 +50,7 @@ impl Keeping {
             Ok(policy) => policy,
             Err(error) => {
                 // It quotes lines of the file.
-                let error = harmless(error.replace('\n', " ").as_bytes());
+                let error = harmless_line(&error);
                 return journal.warn(&format!("{error}; the old policy stays"));
             }
         };
